@@ -1,0 +1,167 @@
+"""What a model version says of itself. It lies beside the model as `card.json` and travels in Triton's config."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from lookonce.errors import BackendContractBroken
+from lookonce.vision.letterbox import Geometry
+
+INPUT, OUTPUT = "images", "candidates"
+ROW = 6
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Precision(StrEnum):
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class Target(StrEnum):
+    """Who runs the version: TensorRT on a GPU, Triton's ONNX Runtime backend, or its Python backend on a CPU."""
+
+    TENSORRT = "tensorrt"
+    ONNXRUNTIME = "onnxruntime"
+    PYTHON = "python"
+
+
+class Verdict(StrEnum):
+    AGREES = "agrees"
+    DIFFERS = "differs"
+    INSUFFICIENT = "insufficient"
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """The served graph at FP32 against the numpy reference on the untouched file."""
+
+    pictures: int
+    worst_box_px: float
+    worst_score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Detections of one precision against FP32, after suppression."""
+
+    verdict: Verdict
+    share: float
+    detections: int
+    pictures: int
+    mean_shift_px: float
+    worst_shift_px: float
+    emulated: bool
+    accepted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """The TensorRT plan of a version: from what, with what and for what it was built, and how it answers."""
+
+    onnx_sha256: str
+    tensorrt_version: str
+    compute_capability: str
+    gpu: str
+    best_batch: Count
+    built: str
+    agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """`shape` begins with the batch, -1 where it is free; `type` is Triton's word for it."""
+
+    name: str
+    type: Literal["FP32", "FP16"]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RawHead:
+    """The tensors of a model that is served as it came; the card's layout says what its outputs mean.
+
+    The picture goes in as RGB in 0..1, [N,3,H,W].
+    """
+
+    picture: Tensor
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """What every version of one name must share, for Triton has one config a name."""
+
+    width: Count
+    height: Count
+    candidates: Count
+    max_batch: Count
+    target: Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    name: str
+    version: Count
+    labels: tuple[str, ...]
+    geometry: Geometry
+    candidates: Count
+    max_batch: Count
+    needs_nms: bool
+    layout: str
+    precision: Precision
+    target: Target
+    exporter: str
+    created: str
+    source_sha256: str
+    served_sha256: str
+    parity: Parity | None = None
+    agreement: Agreement | None = None
+    engine: Engine | None = None
+    raw: RawHead | None = None
+    confidence: Share = 0.25
+    iou: Share = 0.7
+
+    @property
+    def face(self) -> Face:
+        return Face(self.geometry.width, self.geometry.height, self.candidates, self.max_batch, self.target)
+
+
+_cards = TypeAdapter(Card)
+
+
+def card_to_json(card: Card, *, indent: int | None = None) -> str:
+    return _cards.dump_json(card, indent=indent).decode()
+
+
+def card_from_json(text: str | bytes, source: str) -> Card:
+    try:
+        return _cards.validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "its text"
+        message = f"the card of {source} cannot be read: {place}: {first['msg']}. Import the model again."
+        raise BackendContractBroken(message) from error
+
+
+CARD_PREFIX, DEFAULT_VERSION = "card.", "default_version"
+
+
+def cards_to_parameters(cards: Mapping[int, Card], default_version: int) -> dict[str, str]:
+    """The cards as Triton's config carries them: one flat table of strings."""
+    texts = {f"{CARD_PREFIX}{version}": card_to_json(cards[version]) for version in sorted(cards)}
+    return texts | {DEFAULT_VERSION: str(default_version)}
+
+
+def cards_from_parameters(parameters: Mapping[str, str], name: str) -> tuple[dict[int, Card], int]:
+    """The cards and the default version of model `name`, out of Triton's config."""
+    default = parameters.get(DEFAULT_VERSION, "")
+    texts = {key.removeprefix(CARD_PREFIX): text for key, text in parameters.items() if key.startswith(CARD_PREFIX)}
+    if not default.isdecimal() or default not in texts:
+        raise BackendContractBroken(f"model {name} carries no card; publish it with `lookonce model import`.")
+    cards = {int(key): card_from_json(text, f"model {name} version {key}") for key, text in texts.items()}
+    return cards, int(default)

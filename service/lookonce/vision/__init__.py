@@ -1,0 +1,1 @@
+"""Pure functions of arrays: no clock, no log, no input or output."""

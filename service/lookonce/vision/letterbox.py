@@ -1,0 +1,80 @@
+"""How a picture is laid onto a model's input, and how its boxes find the way back."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+ImageRGB: TypeAlias = NDArray[np.uint8]
+Boxes: TypeAlias = NDArray[np.float32]
+
+
+class Fit(StrEnum):
+    """How a picture of any shape meets the model's rectangle."""
+
+    CENTRED = "centred"
+    TOP_LEFT = "top-left"
+    STRETCH = "stretch"
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """What a model expects of its input picture."""
+
+    width: int
+    height: int
+    fit: Fit = Fit.CENTRED
+    pad_value: int = 114
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a picture of `source_wh` lies on the model's input."""
+
+    source_wh: tuple[int, int]
+    size_wh: tuple[int, int]
+    left: int
+    top: int
+
+
+def place(source_wh: tuple[int, int], geometry: Geometry) -> Placement:
+    width, height = source_wh
+    if geometry.fit is Fit.STRETCH:
+        return Placement(source_wh, (geometry.width, geometry.height), 0, 0)
+    ratio = min(geometry.width / width, geometry.height / height)
+    if geometry.fit is Fit.TOP_LEFT:
+        return Placement(source_wh, (max(1, int(width * ratio)), max(1, int(height * ratio))), 0, 0)
+    size_wh = max(1, round(width * ratio)), max(1, round(height * ratio))
+    left = round((geometry.width - size_wh[0]) / 2 - 0.1)
+    top = round((geometry.height - size_wh[1]) / 2 - 0.1)
+    return Placement(source_wh, size_wh, left, top)
+
+
+def letterbox(image: ImageRGB, geometry: Geometry) -> tuple[ImageRGB, Placement]:
+    """The picture on the model's input, [height, width, 3], and where it lies there."""
+    placement = place((image.shape[1], image.shape[0]), geometry)
+    canvas = np.full((geometry.height, geometry.width, 3), geometry.pad_value, np.uint8)
+    draw_onto(canvas, image, placement)
+    return canvas, placement
+
+
+def draw_onto(canvas: ImageRGB, image: ImageRGB, placement: Placement) -> None:
+    width, height = placement.size_wh
+    window = canvas[placement.top : placement.top + height, placement.left : placement.left + width]
+    if placement.size_wh == placement.source_wh:
+        window[:] = image
+        return
+    window[:] = cv2.resize(image, placement.size_wh, interpolation=cv2.INTER_LINEAR)
+
+
+def restore(boxes_xyxy: Boxes, placement: Placement) -> Boxes:
+    """Boxes in network-input pixels, back in the source picture's pixels and clipped to it."""
+    width, height = placement.source_wh
+    scale = np.array([placement.size_wh[0] / width, placement.size_wh[1] / height] * 2, np.float32)
+    offset = np.array([placement.left, placement.top] * 2, np.float32)
+    limit = np.array([width, height] * 2, np.float32)
+    clipped: Boxes = np.clip((boxes_xyxy - offset) / scale, np.float32(0), limit)
+    return clipped

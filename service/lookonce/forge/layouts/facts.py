@@ -1,0 +1,41 @@
+"""What is known of a model before its layout is named: everything recognition may look at."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lookonce.forge.layouts.rows import Shape
+from lookonce.vision.heads import HeadSpec, strides_of
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """`shapes` are the outputs' for one picture; `labels` is 0 where nobody said how many classes there are."""
+
+    width: int
+    height: int
+    names: Sequence[str]
+    shapes: Sequence[Shape]
+    input_names: Sequence[str]
+    metadata: Mapping[str, str]
+    operators: frozenset[str]
+    weights: Sequence[str]
+    labels: int = 0
+    objectness_is_one: bool = False
+    box_coding: int | None = None
+
+    def is_points(self, anchors: int) -> bool:
+        return bool(strides_of(HeadSpec(self.width, self.height, 0), anchors))
+
+    def is_anchored_points(self, anchors: int) -> bool:
+        """Three anchors on each point."""
+        return anchors % 3 == 0 and self.is_points(anchors // 3)
+
+    def is_grid(self, rows: int, cols: int) -> bool:
+        """A grid that divides the input by a power of two."""
+        return rows > 0 and cols > 0 and self.height % rows == 0 and self.width // cols == self.height // rows
+
+    def has_weight(self, part: str) -> bool:
+        return any(part in name for name in self.weights)
+
+    def says(self, key: str, value: str) -> bool:
+        return value.lower() in self.metadata.get(key, "").lower()

@@ -1,0 +1,34 @@
+"""The numpy reference: the untouched source, one picture at a time, decoded outside the graph."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookonce.forge.execution import Execution
+from lookonce.forge.recognise import Reading, run_source
+from lookonce.vision.heads import Decoded, Floats, top_candidates
+
+
+class Reference:
+    """What a source means, without surgery."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._run = Execution(reading.probed.model)
+
+    def decoded(self, image: NDArray[np.uint8]) -> Decoded:
+        """Every row of one picture [H,W,3]."""
+        probed, layout = self._reading.probed, self._reading.layout
+        images = np.repeat(image[None], probed.picture.batch or 1, axis=0)
+        outputs = run_source(self._run, probed.picture, self._reading.feeding, images, probed.source)
+        by_name = dict(zip(probed.facts.names, outputs, strict=True))
+        ordered = [by_name[name][:1] for name in self._reading.output_names]
+        return layout.decode(ordered, self._reading.spec)
+
+    def candidates(self, images: NDArray[np.uint8], k: int) -> Floats:
+        """UINT8 [N,H,W,3] to FP32 [N,K,6]."""
+        return np.concatenate([top_candidates(self.decoded(image), k) for image in images])
+
+    def count_rows(self) -> int:
+        """A: how many rows the source gives for one picture."""
+        blank = np.zeros((self._reading.spec.height, self._reading.spec.width, 3), np.uint8)
+        return int(self.decoded(blank).scores.shape[1])

@@ -77,7 +77,7 @@ class Tensor:
     """`shape` begins with the batch, -1 where it is free; `type` is Triton's word for it."""
 
     name: str
-    type: Literal["FP32", "FP16"]
+    type: Literal["UINT8", "FP16", "FP32"]
     shape: tuple[int, ...]
 
 
@@ -93,6 +93,16 @@ class RawHead:
 
 
 @dataclass(frozen=True, slots=True)
+class Recipe:
+    """What the graph does to its picture, in 0..255 units, and the anchors it decodes with: enough to draw it again."""
+
+    colour: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    anchors_wh: tuple[tuple[tuple[float, float], ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Face:
     """What every version of one name must share, for Triton has one config a name."""
 
@@ -101,6 +111,7 @@ class Face:
     candidates: Count
     max_batch: Count
     target: Target
+    raw: RawHead | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +130,7 @@ class Card:
     created: str
     source_sha256: str
     served_sha256: str
+    recipe: Recipe | None = None
     parity: Parity | None = None
     agreement: Agreement | None = None
     engine: Engine | None = None
@@ -128,7 +140,22 @@ class Card:
 
     @property
     def face(self) -> Face:
-        return Face(self.geometry.width, self.geometry.height, self.candidates, self.max_batch, self.target)
+        size_wh = self.geometry.width, self.geometry.height
+        return Face(*size_wh, self.candidates, self.max_batch, self.target, self.raw)
+
+    @property
+    def batch(self) -> int:
+        """The first side of every tensor on the contract: -1, free, unless a version takes one picture at a time."""
+        return -1 if self.max_batch > 1 else 1
+
+    @property
+    def input_tensor(self) -> Tensor:
+        contract = Tensor(INPUT, "UINT8", (self.batch, self.geometry.height, self.geometry.width, 3))
+        return self.raw.picture if self.raw else contract
+
+    @property
+    def output_tensors(self) -> tuple[Tensor, ...]:
+        return self.raw.outputs if self.raw else (Tensor(OUTPUT, "FP32", (self.batch, self.candidates, ROW)),)
 
 
 _cards = TypeAdapter(Card)
@@ -161,7 +188,7 @@ def cards_from_parameters(parameters: Mapping[str, str], name: str) -> tuple[dic
     """The cards and the default version of model `name`, out of Triton's config."""
     default = parameters.get(DEFAULT_VERSION, "")
     texts = {key.removeprefix(CARD_PREFIX): text for key, text in parameters.items() if key.startswith(CARD_PREFIX)}
-    if not default.isdecimal() or default not in texts:
+    if default not in texts or not all(key.isdecimal() for key in texts):
         raise BackendContractBroken(f"model {name} carries no card; publish it with `lookonce model import`.")
     cards = {int(key): card_from_json(text, f"model {name} version {key}") for key, text in texts.items()}
     return cards, int(default)

@@ -1,0 +1,122 @@
+"""The only door to a running Triton: gRPC, over one channel for the life of the process."""
+
+import asyncio
+import json
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import grpc
+import grpc.aio
+import numpy as np
+from tritonclient.grpc.service_pb2 import ModelConfigRequest, ModelInferRequest, ModelInferResponse
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
+
+from lookonce.card import INPUT, OUTPUT
+from lookonce.errors import BackendContractBroken, BackendUnavailable
+from lookonce.inference.port import Call, Candidates, ServedModel, checked, sendable
+from lookonce.inference.refusals import Asked, refusal
+from lookonce.inference.served import served_model
+
+ASK_TIMEOUT_S: Final = 5.0
+CHANNEL_OPTIONS: Final = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.dns_min_time_between_resolutions_ms", 5_000),
+    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+)
+_MODEL_INFER: Final = "/inference.GRPCInferenceService/ModelInfer"
+_RAW_INPUT_CONTENTS: Final = b"\x3a"
+_SAMPLED: Final = re.compile("00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")
+
+
+class Triton:
+    """A Triton at `url` (`host:port`, `dns:///host:port`). Make it inside the loop it serves, after any fork."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._channel = grpc.aio.insecure_channel(url, options=CHANNEL_OPTIONS)
+        self._model_config = GRPCInferenceServiceStub(self._channel).ModelConfig
+        self._model_infer = self._channel.unary_unary(
+            _MODEL_INFER, request_serializer=None, response_deserializer=ModelInferResponse.FromString
+        )
+        self._is_closed = False
+
+    async def served(self, name: str) -> ServedModel:
+        with self._asking(Asked(self._url, name, ASK_TIMEOUT_S)):
+            answer = await self._model_config(ModelConfigRequest(name=name), timeout=ASK_TIMEOUT_S)
+        return served_model(answer.config)
+
+    async def infer(self, call: Call) -> Candidates:
+        request = _request(sendable(call))
+        with self._asking(Asked(self._url, call.card.name, call.timeout_s)):
+            answer = await self._model_infer(request, timeout=call.timeout_s, metadata=_metadata(call))
+        return checked(_candidates(answer, call), call)
+
+    async def close(self) -> None:
+        self._is_closed = True
+        await self._channel.close(None)
+
+    @contextmanager
+    def _asking(self, asked: Asked) -> Iterator[None]:
+        """gRPC's errors become ours; closing the channel must not look as if the caller had gone away."""
+        closed = BackendUnavailable(f"the connection to Triton at {self._url} was closed.")
+        if self._is_closed:
+            raise closed
+        try:
+            yield
+        except grpc.aio.AioRpcError as error:
+            raise refusal(error, asked) from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise closed from error
+
+
+def _request(call: Call) -> bytes:
+    """The request as it travels. The pixels are appended as protobuf would write them, for it copies them thrice."""
+    request = ModelInferRequest(model_name=call.card.name, model_version=str(call.card.version), id=call.request_id)
+    request.inputs.add(name=INPUT, datatype="UINT8", shape=call.images.shape)
+    request.outputs.add(name=OUTPUT)
+    request.parameters["timeout"].int64_param = math.ceil(call.timeout_s * 1e6)
+    request.parameters["priority"].uint64_param = call.priority
+    pixels = np.ascontiguousarray(call.images)
+    return b"".join((request.SerializeToString(), _RAW_INPUT_CONTENTS, _varint(pixels.nbytes), pixels.data))
+
+
+def _varint(number: int) -> bytes:
+    """Seven bits a byte, lowest first; all but the last byte carry the high bit."""
+    digits = bytearray()
+    while number > 0x7F:
+        digits.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes((*digits, number))
+
+
+def _metadata(call: Call) -> tuple[tuple[str, str], ...]:
+    """Triton traces whatever carries the header, so only what is sampled may."""
+    return (("traceparent", call.traceparent),) if _SAMPLED.fullmatch(call.traceparent) else ()
+
+
+def _candidates(answer: ModelInferResponse, call: Call) -> Candidates:
+    if [(output.name, output.datatype) for output in answer.outputs] != [(OUTPUT, "FP32")]:
+        said = ", ".join(f"{output.datatype} {output.name}" for output in answer.outputs) or "nothing"
+        raise _broken(call, f"answered {said} instead of FP32 {OUTPUT}; import it again with `lookonce model import`.")
+    shape, raw = tuple(answer.outputs[0].shape), b"".join(answer.raw_output_contents)
+    if not raw and math.prod(shape):
+        raise _broken(call, "answered 0 bytes; has the Python of its stub numpy 2? It must have numpy 1.")
+    if min(shape, default=0) < 0 or len(raw) != 4 * math.prod(shape):
+        raise _broken(call, f"answered {len(raw)} bytes for FP32 {list(shape)}; look into Triton's log.")
+    return np.frombuffer(raw, np.float32).reshape(shape)
+
+
+def _broken(call: Call, what: str) -> BackendContractBroken:
+    return BackendContractBroken(f"model {call.card.name} version {call.card.version} {what}")

@@ -16,17 +16,21 @@ Candidates: TypeAlias = NDArray[np.float32]
 Runner: TypeAlias = Callable[[Images], Candidates]
 """From `images` [N,H,W,3] to `candidates` [N,K,6]."""
 
-ERRORS_ONLY = 3
+ONLY_WHAT_IS_FATAL = 4
 
 
 def session_of(model: ModelProto) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
+    options.log_severity_level = ONLY_WHAT_IS_FATAL
     try:
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise BadModelFile(f"ONNX Runtime cannot load the graph: {reason}. Export the model again.") from error
+        raise BadModelFile(f"ONNX Runtime cannot load the graph ({reason_of(error)}); export it again.") from error
+
+
+def reason_of(error: Exception) -> str:
+    """What ONNX Runtime says, without `[ONNXRuntimeError] : 10 : INVALID_GRAPH : ` and in one line."""
+    return str(error).partition("\n")[0].rpartition("[ONNXRuntimeError]")[2].split(" : ", 3)[-1].strip(". ")[:300]
 
 
 def runner_of(model: ModelProto) -> Runner:

@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 
 from lookonce.errors import ModelRefused
-from lookonce.forge.running import session_of
+from lookonce.forge.running import reason_of, session_of
 
 
 class Execution:
@@ -19,8 +19,6 @@ class Execution:
 
     def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
         try:
-            outputs = self._session.run(None, dict(inputs))
+            return [np.asarray(output) for output in self._session.run(None, dict(inputs))]
         except Exception as error:
-            reason = str(error).splitlines()[0][:300]
-            raise ModelRefused(f"ONNX Runtime cannot run the model: {reason}. Export it again.") from error
-        return [np.asarray(output) for output in outputs]
+            raise ModelRefused(f"ONNX Runtime cannot run the graph ({reason_of(error)}); export it again.") from error

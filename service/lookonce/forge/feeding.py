@@ -13,6 +13,7 @@ from lookonce.forge.layouts.table import Feeding
 from lookonce.forge.source import Source, Tensor, shape_text
 
 SIZES_INPUT = "orig_target_sizes"
+SMALLEST_SIDE, LARGEST_SIDE, MOST_PIXELS = 32, 8192, 2**26
 KINDS = ("float32", "float16", "uint8")
 
 
@@ -59,6 +60,7 @@ def sizes(count: int, width: int, height: int) -> NDArray[np.int64]:
 def resized(source: Source, picture: Picture, size_wh: tuple[int, int] | None) -> tuple[onnx.ModelProto, int, int]:
     """The model with its picture's sides written down, and what they are."""
     width, height = _chosen_size(source, picture, size_wh)
+    _check_sides(source, picture.batch or 1, (width, height))
     model = onnx.ModelProto()
     model.CopyFrom(source.model)
     value = next(entry for entry in model.graph.input if entry.name == picture.name)
@@ -100,9 +102,19 @@ def _chosen_size(source: Source, picture: Picture, asked: tuple[int, int] | None
     chosen = asked or _size_said(source)
     if chosen is None:
         raise LayoutUnknown(f"{source.path} takes pictures of any size and says none; choose one with --size WxH.")
-    if any(want not in (None, have) for want, have in zip(fixed, chosen, strict=True)) or min(chosen) < 32:
+    if any(want not in (None, have) for want, have in zip(fixed, chosen, strict=True)):
         raise ModelRefused(f"{source.path} cannot take {_by(chosen)}; its picture is {shape_text(fixed)}.")
     return chosen
+
+
+def _check_sides(source: Source, batch: int, size_wh: tuple[int, int]) -> None:
+    width, height = size_wh
+    if min(size_wh) < SMALLEST_SIDE or max(size_wh) > LARGEST_SIDE or batch * width * height > MOST_PIXELS:
+        many = f"{batch} pictures" if batch > 1 else "a picture"
+        raise ModelRefused(
+            f"{source.path} takes {many} of {_by(size_wh)}; sides from {SMALLEST_SIDE} to {LARGEST_SIDE} "
+            f"and {MOST_PIXELS >> 20} megapixels in all are served here: export it, or ask with --size, for others."
+        )
 
 
 def _by(size_wh: Sequence[int | None] | None) -> str:

@@ -1,4 +1,4 @@
-"""Small ONNX files with every layout's outputs, drawn by hand: a few random weights on a 64x64 picture."""
+"""Small ONNX files with every layout's outputs, drawn by hand: a few random weights, 64x64 unless said."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,8 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-SIDE, CLASSES, FEATURES = 64, 4, 64
-POINTS = 8 * 8 + 4 * 4 + 2 * 2
+SIDE, CLASSES, FEATURES, STRIDES = 64, 4, 64, (8, 16, 32)
 LABELS = tuple("abcd")
 Dim = int | str
 
@@ -20,6 +19,10 @@ class Sketch:
     """A graph that is being drawn. `batch` is a number where the exporter fixed it."""
 
     batch: Dim = 1
+    width: int = SIDE
+    height: int = SIDE
+    classes: int = CLASSES
+    strides: Sequence[int] = STRIDES
     opset: int = 17
     half: bool = False
     channels_last: bool = False
@@ -35,18 +38,27 @@ class Sketch:
         self.features = self._features()
 
     @property
+    def points(self) -> int:
+        return sum(rows * columns for rows, columns in self.grids)
+
+    @property
+    def grids(self) -> list[tuple[int, int]]:
+        """Rows and columns of each stride's grid, finest first."""
+        return [(self.height // stride, self.width // stride) for stride in self.strides]
+
+    @property
     def kind(self) -> int:
         return TensorProto.FLOAT16 if self.half else TensorProto.FLOAT
 
-    def op(self, kind: str, *inputs: str, out: str = "", **attributes: Any) -> str:
+    def op(self, kind: str, *inputs: str, out: str = "", **attributes: object) -> str:
         name = out or f"t{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
         return name
 
-    def floats(self, value: Any, name: str = "") -> str:
+    def floats(self, value: object, name: str = "") -> str:
         return self.const(np.asarray(value, np.float16 if self.half else np.float32), name)
 
-    def const(self, value: Any, name: str = "") -> str:
+    def const(self, value: object, name: str = "") -> str:
         name = name or f"w{len(self.weights)}"
         self.weights.append(numpy_helper.from_array(np.asarray(value), name))
         return name
@@ -57,19 +69,27 @@ class Sketch:
         scale = spread * 2 / np.sqrt(FEATURES)
         matrix = self.floats(self.random.normal(0, scale, (FEATURES, size)), weight)
         first = self.batch if isinstance(self.batch, int) else -1
-        return self.op("Reshape", self.op("MatMul", self.features, matrix), self.const(np.array([first, *shape], np.int64)))
+        return self.reshape(self.op("MatMul", self.features, matrix), first, *shape)
+
+    def reshape(self, tensor: str, *shape: int) -> str:
+        return self.op("Reshape", tensor, self.const(np.array(shape, np.int64)))
 
     def unit(self, *shape: int, spread: float = 1.5, weight: str = "") -> str:
         return self.op("Sigmoid", self.made(*shape, spread=spread, weight=weight))
 
-    def centres(self, *shape: int, scale: float = SIDE) -> str:
-        """cxcywh boxes [N,*shape,4]."""
-        return self.op("Mul", self.unit(*shape, 4), self.floats([scale, scale, scale / 2, scale / 2]))
+    def centres(self, *shape: int, unit: bool = False) -> str:
+        """cxcywh boxes [N,*shape,4], in pixels or in shares of the picture."""
+        return self.op("Mul", self.unit(*shape, 4), self.floats([*self.size(unit), *(self.size(unit) / 2)]))
 
-    def corners(self, *shape: int, scale: float = SIDE) -> str:
-        low = self.op("Mul", self.unit(*shape, 2), self.floats(scale / 2))
-        high = self.op("Add", low, self.op("Mul", self.unit(*shape, 2), self.floats(scale / 2)))
+    def corners(self, *shape: int, unit: bool = False) -> str:
+        """xyxy boxes [N,*shape,4]."""
+        half = self.floats(self.size(unit) / 2)
+        low = self.op("Mul", self.unit(*shape, 2), half)
+        high = self.op("Add", low, self.op("Mul", self.unit(*shape, 2), half))
         return self.op("Concat", low, high, axis=-1)
+
+    def size(self, unit: bool) -> np.ndarray:
+        return np.ones(2) if unit else np.array([self.width, self.height])
 
     def give(self, tensor: str, name: str, *shape: Dim, kind: int | None = None) -> None:
         self.op("Identity", tensor, out=name)
@@ -78,16 +98,23 @@ class Sketch:
     def model(self) -> onnx.ModelProto:
         graph = helper.make_graph(self.nodes, "source", self.inputs, self.outputs, self.weights)
         opsets = [helper.make_opsetid("", self.opset)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="sketch")
+        ir_version = helper.find_min_ir_version_for(opsets)
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=ir_version, producer_name="sketch")
         helper.set_model_props(model, dict(self.metadata))
         return model
 
     def _features(self) -> str:
-        shape = [self.batch, SIDE, SIDE, 3] if self.channels_last else [self.batch, 3, SIDE, SIDE]
+        size = self.height, self.width
+        shape = [self.batch, *size, 3] if self.channels_last else [self.batch, 3, *size]
         self.inputs.append(helper.make_tensor_value_info("images", self.kind, shape))
         picture = self.op("Transpose", "images", perm=[0, 3, 1, 2]) if self.channels_last else "images"
-        kernel = self.floats(self.random.normal(0, 0.05, (FEATURES // 16, 3, 16, 16)))
-        return self.op("Flatten", self.op("Tanh", self.op("Conv", picture, kernel, strides=[16, 16])), axis=1)
+        steps = [self.height // 4, self.width // 4]
+        kernel = self.floats(self.random.normal(0, 12.8 / np.prod(steps), (FEATURES // 16, 3, *steps)))
+        return self.op("Flatten", self.op("Tanh", self.op("Conv", picture, kernel, strides=steps)), axis=1)
+
+
+Draw = Callable[[Sketch], None]
+QUERIES = 50
 
 
 def _join(sketch: Sketch, *parts: str) -> str:
@@ -95,8 +122,8 @@ def _join(sketch: Sketch, *parts: str) -> str:
 
 
 def _columns(sketch: Sketch, name: str = "output0") -> None:
-    rows = _join(sketch, sketch.centres(POINTS), sketch.unit(POINTS, CLASSES))
-    sketch.give(sketch.op("Transpose", rows, perm=[0, 2, 1]), name, 4 + CLASSES, POINTS)
+    rows = _join(sketch, sketch.centres(sketch.points), sketch.unit(sketch.points, sketch.classes))
+    sketch.give(sketch.op("Transpose", rows, perm=[0, 2, 1]), name, 4 + sketch.classes, sketch.points)
 
 
 def _dual(sketch: Sketch) -> None:
@@ -104,89 +131,102 @@ def _dual(sketch: Sketch) -> None:
     _columns(sketch, "1234")
 
 
-def _rows(anchors: int, box: Callable[[Sketch], str], weight: str = "", one: bool = False) -> Callable[[Sketch], None]:
+def _rows(box: Callable[[Sketch, int], str], per_point: int = 1, weight: str = "", one: bool = False) -> Draw:
     def draw(sketch: Sketch) -> None:
+        anchors = per_point * sketch.points
         objectness = sketch.unit(anchors, 1, weight=weight)
         if one:
             objectness = sketch.op("Add", sketch.op("Mul", objectness, sketch.floats(0)), sketch.floats(1))
-        sketch.give(_join(sketch, box(sketch), objectness, sketch.unit(anchors, CLASSES)), "output0", anchors, 5 + CLASSES)
+        rows = _join(sketch, box(sketch, anchors), objectness, sketch.unit(anchors, sketch.classes))
+        sketch.give(rows, "output0", anchors, 5 + sketch.classes)
 
     return draw
 
 
-def _decoded_by_exp(sketch: Sketch) -> str:
-    size = sketch.op("Mul", sketch.op("Exp", sketch.made(POINTS, 2)), sketch.floats(8))
-    return _join(sketch, sketch.op("Mul", sketch.unit(POINTS, 2), sketch.floats(SIDE)), size)
+def _offsets(sketch: Sketch, anchors: int) -> str:
+    return sketch.made(anchors, 4)
+
+
+def _decoded_by_exp(sketch: Sketch, anchors: int) -> str:
+    size = sketch.op("Mul", sketch.op("Exp", sketch.made(anchors, 2)), sketch.floats(8))
+    return _join(sketch, sketch.op("Mul", sketch.unit(anchors, 2), sketch.floats(sketch.size(unit=False))), size)
 
 
 def _grids(sketch: Sketch) -> None:
-    for place, side in enumerate((8, 4, 2)):
-        sketch.give(sketch.made(3, side, side, 5 + CLASSES), f"out{place}", 3, side, side, 5 + CLASSES)
+    for place, grid in enumerate(sketch.grids):
+        shape = 3, *grid, 5 + sketch.classes
+        sketch.give(sketch.made(*shape), f"out{place}", *shape)
 
 
-def _darknet(*sides: int) -> Callable[[Sketch], None]:
+def _darknet(*order: int) -> Draw:
     def draw(sketch: Sketch) -> None:
-        for side in sides:
-            sketch.give(sketch.made(3 * (5 + CLASSES), side, side), f"grid{side}", 3 * (5 + CLASSES), side, side)
+        for place in order:
+            shape = 3 * (5 + sketch.classes), *sketch.grids[place]
+            sketch.give(sketch.made(*shape), f"grid{place}", *shape)
 
     return draw
 
 
 def _pytorch_v4(sketch: Sketch) -> None:
-    sketch.give(sketch.corners(3 * POINTS, 1, scale=1), "boxes", 3 * POINTS, 1, 4)
-    sketch.give(sketch.unit(3 * POINTS, CLASSES), "confs", 3 * POINTS, CLASSES)
+    anchors = 3 * sketch.points
+    sketch.give(sketch.corners(anchors, 1, unit=True), "boxes", anchors, 1, 4)
+    sketch.give(sketch.unit(anchors, sketch.classes), "confs", anchors, sketch.classes)
 
 
 def _cell(sketch: Sketch) -> None:
-    sketch.give(sketch.unit(7, 7, 2 * 5 + CLASSES), "grid", 7, 7, 2 * 5 + CLASSES)
+    shape = 7, 7, 2 * 5 + sketch.classes
+    sketch.give(sketch.unit(*shape), "grid", *shape)
 
 
-def _finished(box: Callable[[Sketch], str]) -> Callable[[Sketch], None]:
+def _finished(box: Callable[[Sketch], str]) -> Draw:
     def draw(sketch: Sketch) -> None:
-        score, label = sketch.unit(50, 1), _classes(sketch, 50, 1)
-        label = sketch.op("Cast", label, to=sketch.kind)
-        sketch.give(_join(sketch, box(sketch), score, label), "output0", 50, 6)
+        label = sketch.op("Cast", _classes(sketch, QUERIES, 1), to=sketch.kind)
+        sketch.give(_join(sketch, box(sketch), sketch.unit(QUERIES, 1), label), "output0", QUERIES, 6)
 
     return draw
 
 
 def _classes(sketch: Sketch, *shape: int) -> str:
-    return sketch.op("Cast", sketch.op("Mul", sketch.unit(*shape), sketch.floats(CLASSES - 0.01)), to=TensorProto.INT64)
+    spread = sketch.op("Mul", sketch.unit(*shape), sketch.floats(sketch.classes - 0.01))
+    return sketch.op("Cast", spread, to=TensorProto.INT64)
 
 
 def _queries(sketch: Sketch) -> None:
-    sketch.give(_join(sketch, sketch.centres(50, scale=1), sketch.unit(50, CLASSES)), "output0", 50, 4 + CLASSES)
+    rows = _join(sketch, sketch.centres(QUERIES, unit=True), sketch.unit(QUERIES, sketch.classes))
+    sketch.give(rows, "output0", QUERIES, 4 + sketch.classes)
 
 
 def _rtdetr(sketch: Sketch) -> None:
     sketch.inputs.append(helper.make_tensor_value_info("orig_target_sizes", TensorProto.INT64, [sketch.batch, 2]))
     sizes = sketch.op("Cast", "orig_target_sizes", to=sketch.kind)
-    four = sketch.op("Unsqueeze", _join(sketch, sizes, sizes), sketch.const(np.array([1])))
-    sketch.give(_classes(sketch, 50), "labels", 50, kind=TensorProto.INT64)
-    sketch.give(sketch.op("Mul", sketch.corners(50, scale=1), four), "boxes", 50, 4)
-    sketch.give(sketch.unit(50), "scores", 50)
+    four = sketch.reshape(_join(sketch, sizes, sizes), -1, 1, 4)
+    sketch.give(_classes(sketch, QUERIES), "labels", QUERIES, kind=TensorProto.INT64)
+    sketch.give(sketch.op("Mul", sketch.corners(QUERIES, unit=True), four), "boxes", QUERIES, 4)
+    sketch.give(sketch.unit(QUERIES), "scores", QUERIES)
 
 
 def _transformers(sketch: Sketch) -> None:
-    plane, grid = sketch.made(1, 8, 8), sketch.op("Tanh", sketch.made(8, 8, 2))
-    sampled = sketch.op("ReduceMean", sketch.op("GridSample", plane, grid), axes=[1, 2, 3], keepdims=1)
-    logits = sketch.op("Add", sketch.made(50, CLASSES), sketch.op("Squeeze", sampled, sketch.const(np.array([3]))))
-    sketch.give(logits, "logits", 50, CLASSES)
-    sketch.give(sketch.centres(50, scale=1), "pred_boxes", 50, 4)
+    sampled = sketch.op("GridSample", sketch.made(1, 8, 8), sketch.op("Tanh", sketch.made(8, 8, 2)))
+    mean = sketch.op("MatMul", sketch.op("Flatten", sampled), sketch.floats(np.full((64, 1), 1 / 64)))
+    bias = sketch.floats(np.zeros(1), "model.enc_score_head.bias")
+    mean = sketch.op("Add", sketch.reshape(mean, -1, 1, 1), bias)
+    logits = sketch.op("Add", sketch.made(QUERIES, sketch.classes), mean)
+    sketch.give(logits, "logits", QUERIES, sketch.classes)
+    sketch.give(sketch.centres(QUERIES, unit=True), "pred_boxes", QUERIES, 4)
 
 
 def _nas(sketch: Sketch) -> None:
-    count = sketch.op("Cast", sketch.op("Mul", sketch.unit(1), sketch.floats(50)), to=TensorProto.INT64)
+    count = sketch.op("Cast", sketch.op("Mul", sketch.unit(1), sketch.floats(QUERIES)), to=TensorProto.INT64)
     sketch.give(count, "num_predictions", 1, kind=TensorProto.INT64)
-    sketch.give(sketch.corners(50), "pred_boxes", 50, 4)
-    sketch.give(sketch.unit(50), "pred_scores", 50)
-    sketch.give(_classes(sketch, 50), "pred_classes", 50, kind=TensorProto.INT64)
+    sketch.give(sketch.corners(QUERIES), "pred_boxes", QUERIES, 4)
+    sketch.give(sketch.unit(QUERIES), "pred_scores", QUERIES)
+    sketch.give(_classes(sketch, QUERIES), "pred_classes", QUERIES, kind=TensorProto.INT64)
 
 
-def _plugin(box_coding: int) -> Callable[[Sketch], None]:
+def _plugin(box_coding: int) -> Draw:
     def draw(sketch: Sketch) -> None:
-        boxes = sketch.centres(POINTS) if box_coding else sketch.corners(POINTS)
-        scores = sketch.unit(POINTS, CLASSES)
+        boxes = sketch.centres(sketch.points) if box_coding else sketch.corners(sketch.points)
+        scores = sketch.unit(sketch.points, sketch.classes)
         outputs = ["num_dets", "det_boxes", "det_scores", "det_classes"]
         node = helper.make_node("EfficientNMS_TRT", [boxes, scores], outputs, domain="TRT", box_coding=box_coding)
         sketch.nodes.append(node)
@@ -195,24 +235,24 @@ def _plugin(box_coding: int) -> Callable[[Sketch], None]:
     return draw
 
 
-DRAWN: dict[str, Callable[[Sketch], None]] = {
+DRAWN: dict[str, Draw] = {
     "yolov8": _columns,
     "yolov9-dual": _dual,
-    "yolov5": _rows(3 * POINTS, lambda sketch: sketch.centres(3 * POINTS)),
-    "yolov6": _rows(POINTS, lambda sketch: sketch.centres(POINTS), one=True),
-    "yolox": _rows(POINTS, lambda sketch: sketch.made(POINTS, 4), weight="head.obj_preds.0.weight"),
-    "yolox-decoded": _rows(POINTS, _decoded_by_exp, weight="head.obj_preds.0.weight"),
+    "yolov5": _rows(Sketch.centres, per_point=3),
+    "yolov6": _rows(Sketch.centres, one=True),
+    "yolox": _rows(_offsets, weight="head.obj_preds.0.weight"),
+    "yolox-decoded": _rows(_decoded_by_exp, weight="head.obj_preds.0.weight"),
     "yolov7-raw": _grids,
     "yolov5-raw": _grids,
-    "darknet-v3": _darknet(2, 4, 8),
-    "darknet-v4": _darknet(8, 4, 2),
-    "darknet-v3-tiny": _darknet(2, 4),
-    "darknet-v4-tiny": _darknet(2, 4),
+    "darknet-v3": _darknet(2, 1, 0),
+    "darknet-v4": _darknet(0, 1, 2),
+    "darknet-v3-tiny": _darknet(2, 1),
+    "darknet-v4-tiny": _darknet(2, 1),
     "yolov4-pytorch": _pytorch_v4,
     "yolov1": _cell,
     "yolov1-roots": _cell,
-    "end2end": _finished(lambda sketch: sketch.corners(50)),
-    "rtdetr-ultralytics": _finished(lambda sketch: sketch.centres(50, scale=1)),
+    "end2end": _finished(lambda sketch: sketch.corners(QUERIES)),
+    "rtdetr-ultralytics": _finished(lambda sketch: sketch.centres(QUERIES, unit=True)),
     "rtdetr-ultralytics-dense": _queries,
     "rtdetr": _rtdetr,
     "rtdetr-transformers": _transformers,
@@ -228,10 +268,10 @@ SAYS: dict[str, dict[str, str]] = {
 }
 
 
-def draw(layout: str, **how: Any) -> onnx.ModelProto:
+def draw(layout: str, **how: Any) -> onnx.ModelProto:  # noqa: ANN401
     """A source of that layout, its class names in the metadata."""
-    metadata = {"names": str(dict(enumerate(LABELS)))} | SAYS.get(layout, {})
-    sketch = Sketch(metadata=metadata | how.pop("metadata", {}), **how)
+    names = {"names": str(dict(enumerate(LABELS[: how.get("classes")])))}
+    sketch = Sketch(metadata=names | SAYS.get(layout, {}) | how.pop("metadata", {}), **how)
     DRAWN[layout](sketch)
     return sketch.model()
 
@@ -241,11 +281,7 @@ def write(model: onnx.ModelProto, path: Path) -> Path:
     return path
 
 
-def noise(count: int, seed: int = 0) -> np.ndarray:
-    """Pictures UINT8 [N,64,64,3], blotched so that features differ."""
-    small = np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3), np.uint8)
-    return small.repeat(8, axis=1).repeat(8, axis=2)
-
-
-def names(values: Sequence[Any]) -> list[str]:
-    return [str(value) for value in values]
+def noise(count: int, width: int = SIDE, height: int = SIDE) -> np.ndarray:
+    """Pictures UINT8 [N,H,W,3], blotched so that features differ."""
+    small = np.random.default_rng(width + height).integers(0, 256, (count, 8, 8, 3), np.uint8)
+    return small.repeat(height // 8, axis=1).repeat(width // 8, axis=2)

@@ -15,20 +15,24 @@ def cut(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int | None]:
     if len(plugins) > 1 or plugins[0].op_type != EFFICIENT_NMS:
         names = ", ".join(sorted({node.op_type for node in plugins}))
         raise LayoutUnknown(f"the graph needs the TensorRT plugin {names}, which is not known here; export it without.")
-    return _without(model, plugins[0]), _box_coding(plugins[0])
+    box_coding = _box_coding(plugins[0])
+    return _without(model, plugins[0]), box_coding
 
 
 def _box_coding(node: onnx.NodeProto) -> int:
     values = {attribute.name: attribute.i for attribute in node.attribute}
     if values.get("background_class", -1) >= 0:
         raise ModelRefused("its EfficientNMS has a background class; export it without one.")
-    if len([name for name in node.input if name]) > 2:
+    inputs = [name for name in node.input if name]
+    if len(inputs) < 2:
+        raise ModelRefused("its EfficientNMS is fed no boxes or no scores; export it again.")
+    if len(inputs) > 2:
         raise ModelRefused("its EfficientNMS decodes boxes from anchors; export it with decoded boxes.")
     return values.get("box_coding", 0)
 
 
 def _without(model: onnx.ModelProto, node: onnx.NodeProto) -> onnx.ModelProto:
-    boxes, scores = node.input[:2]
+    boxes, scores = (name for name in node.input if name)
     activation = {attribute.name: attribute.i for attribute in node.attribute}.get("score_activation", 0)
     graph = model.graph
     graph.node.remove(node)
@@ -37,8 +41,7 @@ def _without(model: onnx.ModelProto, node: onnx.NodeProto) -> onnx.ModelProto:
         scores = f"{scores}/active"
     _drop_what_nothing_makes(graph)
     del graph.output[:]
-    kind = onnx.TensorProto.FLOAT
-    graph.output.extend(onnx.helper.make_tensor_value_info(name, kind, None) for name in (boxes, scores))
+    graph.output.extend(onnx.ValueInfoProto(name=name) for name in (boxes, scores))
     return model
 
 

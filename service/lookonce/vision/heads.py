@@ -40,7 +40,7 @@ Decode: TypeAlias = Callable[[Outputs, HeadSpec], Decoded]
 
 
 def top_candidates(decoded: Decoded, k: int) -> Floats:
-    """The K best rows `x1 y1 x2 y2 score class_id` of each picture, first of equals first; empty ones are 0, class −1."""
+    """The K best rows `x1 y1 x2 y2 score class_id` of each picture, first of equals first; empty ones are class −1."""
     order = np.argsort(-decoded.scores, axis=1, kind="stable")[:, :k]
     scores = np.take_along_axis(decoded.scores, order, axis=1)[..., None]
     ids = np.take_along_axis(decoded.class_ids, order, axis=1)[..., None].astype(np.float32)

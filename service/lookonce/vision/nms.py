@@ -21,8 +21,12 @@ class Suppression:
 
 
 def suppress(candidates: Boxes, rule: Suppression) -> Boxes:
-    """Of rows `x1 y1 x2 y2 score class_id`, sorted by score: those that no better row overlaps too much."""
-    confident = candidates[(candidates[:, 4] >= rule.confidence) & (candidates[:, 5] >= 0)]
+    """Of rows `x1 y1 x2 y2 score class_id`, sorted by score: those that no better row overlaps too much.
+
+    Rows that hold no number, as an overflow in half precision leaves them, are no detections.
+    """
+    sound = np.isfinite(candidates).all(axis=1)
+    confident = candidates[sound & (candidates[:, 4] >= rule.confidence) & (candidates[:, 5] >= 0)]
     if not rule.needed:
         return confident[: rule.max_detections]
     return confident[greedy(confident, rule)[: rule.max_detections]]

@@ -12,6 +12,10 @@ def shape_alone(_facts: Facts) -> str:
     return "no other family has outputs of this shape"
 
 
+def upright(facts: Facts) -> str:
+    return "" if facts.turns else shape_alone(facts)
+
+
 def nothing(_facts: Facts) -> str:
     return ""
 
@@ -58,9 +62,10 @@ def two_inputs(facts: Facts) -> str:
 
 
 def deformable(facts: Facts) -> str:
-    if "GridSample" not in facts.operators:
+    """Deformable DETR has these outputs too, and wants to be fed otherwise."""
+    if "GridSample" not in facts.operators or not facts.has_weight("enc_score_head"):
         return ""
-    return "its outputs carry this family's names and its attention samples a grid"
+    return "its outputs and its enc_score_head carry this family's names, and its attention samples a grid"
 
 
 def plugin(_facts: Facts) -> str:

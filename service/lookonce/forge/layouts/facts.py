@@ -9,7 +9,10 @@ from lookonce.vision.heads import HeadSpec, strides_of
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """`shapes` are the outputs' for one picture; `labels` is 0 where nobody said how many classes there are."""
+    """`shapes` are the outputs' for one picture; `labels` is 0 where nobody said how many classes there are.
+
+    `varies` where another picture, or this one, gave another number of rows, or none.
+    """
 
     width: int
     height: int
@@ -20,7 +23,9 @@ class Facts:
     operators: frozenset[str]
     weights: Sequence[str]
     labels: int = 0
+    varies: bool = False
     objectness_is_one: bool = False
+    whole_classes: bool = False
     box_coding: int | None = None
 
     def is_points(self, anchors: int) -> bool:
@@ -32,7 +37,15 @@ class Facts:
 
     def is_grid(self, rows: int, cols: int) -> bool:
         """A grid that divides the input by a power of two."""
-        return rows > 0 and cols > 0 and self.height % rows == 0 and self.width // cols == self.height // rows
+        if not rows or not cols or self.height % rows or self.width % cols:
+            return False
+        stride = self.height // rows
+        return stride == self.width // cols and stride & (stride - 1) == 0
+
+    @property
+    def turns(self) -> bool:
+        """Whether sines and cosines are taken, as oriented boxes need them."""
+        return {"Sin", "Cos"} <= self.operators
 
     def has_weight(self, part: str) -> bool:
         return any(part in name for name in self.weights)

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from lookonce.forge.layouts import anchors, drawings, evidence, shapes
+from lookonce.forge.layouts import anchors, doubts, drawings, evidence, shapes
+from lookonce.forge.layouts.doubts import Doubt
 from lookonce.forge.layouts.evidence import Evidence
 from lookonce.forge.layouts.facts import Facts
 from lookonce.forge.layouts.rows import Draw, Shape
@@ -42,6 +43,7 @@ class Layout:
     anchors_wh: Anchors = ()
     scale_xy: tuple[float, ...] = ()
     output_order: tuple[str, ...] = ()
+    doubts: tuple[Doubt, ...] = (doubts.about_scores, doubts.about_boxes)
 
 
 def deep(depth: int, *, output: int = 0, axis: int = -1) -> CountClasses:
@@ -66,7 +68,7 @@ _ROWS = (
         "yolov8",
         "v8, 11, 12, 26, v3u, v5u, v9 converted: [N,4+C,A], cxcywh px",
         shapes.columns,
-        evidence.shape_alone,
+        evidence.upright,
         heads.columns,
         drawings.columns,
         deep(4, axis=1),
@@ -101,6 +103,7 @@ _ROWS = (
         drawings.rows_with_objectness,
         deep(5),
         LETTERBOX,
+        doubts=(doubts.about_objectness, doubts.about_scores, doubts.about_boxes),
     ),
     Layout(
         "yolox",
@@ -211,6 +214,7 @@ _ROWS = (
         drawings.yolov1_grid,
         untold,
         STRETCH,
+        doubts=(doubts.about_boxes,),
     ),
     Layout(
         "yolov1-roots",
@@ -221,6 +225,7 @@ _ROWS = (
         drawings.yolov1_grid_roots,
         untold,
         STRETCH,
+        doubts=(doubts.about_boxes,),
     ),
     Layout(
         "end2end",
@@ -258,7 +263,7 @@ _ROWS = (
     Layout(
         "rtdetr",
         "RT-DETR, D-FINE, DEIM of their authors: labels, boxes xyxy px, scores",
-        shapes.named("labels", "boxes", "scores"),
+        shapes.named(labels=2, boxes=3, scores=2),
         evidence.two_inputs,
         heads.labels_boxes_scores,
         drawings.labels_boxes_scores,
@@ -270,7 +275,7 @@ _ROWS = (
     Layout(
         "rtdetr-transformers",
         "RT-DETR and D-FINE of transformers: logits [N,K,C], pred_boxes [N,K,4], cxcywh 0..1",
-        shapes.named("logits", "pred_boxes"),
+        shapes.named(logits=3, pred_boxes=3),
         evidence.deformable,
         heads.logits_and_unit_centre,
         drawings.logits_and_unit_centre,
@@ -282,7 +287,7 @@ _ROWS = (
     Layout(
         "yolo-nas",
         "YOLO-NAS batch export: num_predictions, pred_boxes xyxy px, pred_scores, pred_classes",
-        shapes.named("num_predictions", "pred_boxes", "pred_scores", "pred_classes"),
+        shapes.named(num_predictions=2, pred_boxes=3, pred_scores=2, pred_classes=2),
         evidence.output_names,
         heads.counted_rows,
         drawings.counted_rows,
@@ -316,5 +321,26 @@ _ROWS = (
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _ROWS}
 
 
-def that_look_like(facts: Facts) -> list[Layout]:
+def of_that_shape(facts: Facts) -> list[Layout]:
     return [layout for layout in LAYOUTS.values() if layout.looks(facts)]
+
+
+def that_look_like(facts: Facts) -> list[Layout]:
+    """Those of that shape; where it leaves a choice, the number of labels counts too."""
+    shaped = of_that_shape(facts)
+    if len(shaped) < 2 or not facts.labels:
+        return shaped
+    return [layout for layout in shaped if count_classes(layout, facts) in (0, facts.labels)]
+
+
+def count_classes(layout: Layout, facts: Facts) -> int:
+    return layout.classes(in_order(layout, facts)[1])
+
+
+def in_order(layout: Layout, facts: Facts) -> tuple[tuple[str, ...], tuple[Shape, ...]]:
+    """The outputs' names and shapes as the layout's decoder takes them; grids come finest first."""
+    by_name = dict(zip(facts.names, facts.shapes, strict=True))
+    names = layout.output_order or tuple(facts.names)
+    if layout.anchors_wh:
+        names = tuple(sorted(names, key=lambda name: -by_name[name][2]))
+    return names, tuple(by_name[name] for name in names)

@@ -6,17 +6,18 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import grpc
 import grpc.aio
 import numpy as np
+from numpy.typing import NDArray
 from tritonclient.grpc.service_pb2 import ModelConfigRequest, ModelInferRequest, ModelInferResponse
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
-from lookonce.card import INPUT, OUTPUT
 from lookonce.errors import BackendContractBroken, BackendUnavailable
 from lookonce.inference.port import Call, Candidates, ServedModel, checked, sendable
+from lookonce.inference.raw import KINDS, candidates_of, picture_of
 from lookonce.inference.refusals import Asked, refusal
 from lookonce.inference.served import served_model
 
@@ -32,6 +33,7 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.dns_min_time_between_resolutions_ms", 5_000),
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
 )
+EMPTY: Final = "answered 0 bytes; has the Python of its stub numpy 2? It must have numpy 1."
 _MODEL_INFER: Final = "/inference.GRPCInferenceService/ModelInfer"
 _RAW_INPUT_CONTENTS: Final = b"\x3a"
 _SAMPLED: Final = re.compile("00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")
@@ -84,11 +86,12 @@ class Triton:
 def _request(call: Call) -> bytes:
     """The request as it travels. The pixels are appended as protobuf would write them, for it copies them thrice."""
     request = ModelInferRequest(model_name=call.card.name, model_version=str(call.card.version), id=call.request_id)
-    request.inputs.add(name=INPUT, datatype="UINT8", shape=call.images.shape)
-    request.outputs.add(name=OUTPUT)
+    pixels = np.ascontiguousarray(call.images) if call.card.raw is None else picture_of(call, call.card.raw)
+    request.inputs.add(name=call.card.input_tensor.name, datatype=call.card.input_tensor.type, shape=pixels.shape)
+    for output in call.card.output_tensors:
+        request.outputs.add(name=output.name)
     request.parameters["timeout"].int64_param = math.ceil(call.timeout_s * 1e6)
     request.parameters["priority"].uint64_param = call.priority
-    pixels = np.ascontiguousarray(call.images)
     return b"".join((request.SerializeToString(), _RAW_INPUT_CONTENTS, _varint(pixels.nbytes), pixels.data))
 
 
@@ -107,15 +110,24 @@ def _metadata(call: Call) -> tuple[tuple[str, str], ...]:
 
 
 def _candidates(answer: ModelInferResponse, call: Call) -> Candidates:
-    if [(output.name, output.datatype) for output in answer.outputs] != [(OUTPUT, "FP32")]:
+    wanted = [(tensor.name, tensor.type) for tensor in call.card.output_tensors]
+    if [(output.name, output.datatype) for output in answer.outputs] != wanted:
         said = ", ".join(f"{output.datatype} {output.name}" for output in answer.outputs) or "nothing"
-        raise _broken(call, f"answered {said} instead of FP32 {OUTPUT}; import it again with `lookonce model import`.")
-    shape, raw = tuple(answer.outputs[0].shape), b"".join(answer.raw_output_contents)
+        instead = ", ".join(f"{kind} {name}" for name, kind in wanted)
+        raise _broken(call, f"answered {said} instead of {instead}; import it again with `lookonce model import`.")
+    if len(answer.raw_output_contents) != len(wanted):
+        raise _broken(call, EMPTY)
+    tensors = [_array(*answered, call) for answered in zip(answer.outputs, answer.raw_output_contents, strict=True)]
+    return tensors[0] if call.card.raw is None else candidates_of(tensors, call.card)
+
+
+def _array(output: ModelInferResponse.InferOutputTensor, raw: bytes, call: Call) -> NDArray[Any]:
+    shape, kind = tuple(output.shape), np.dtype(KINDS[output.datatype])
     if not raw and math.prod(shape):
-        raise _broken(call, "answered 0 bytes; has the Python of its stub numpy 2? It must have numpy 1.")
-    if min(shape, default=0) < 0 or len(raw) != 4 * math.prod(shape):
-        raise _broken(call, f"answered {len(raw)} bytes for FP32 {list(shape)}; look into Triton's log.")
-    return np.frombuffer(raw, np.float32).reshape(shape)
+        raise _broken(call, EMPTY)
+    if min(shape, default=0) < 0 or len(raw) != kind.itemsize * math.prod(shape):
+        raise _broken(call, f"answered {len(raw)} bytes for {output.datatype} {list(shape)}; look into Triton's log.")
+    return np.frombuffer(raw, kind).reshape(shape)
 
 
 def _broken(call: Call, what: str) -> BackendContractBroken:

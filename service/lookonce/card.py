@@ -93,6 +93,14 @@ class RawHead:
 
 
 @dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Mean average precision as whoever trained the model measured it and wrote it into the file."""
+
+    map50: Share
+    map50_95: Share
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """What the graph does to its picture, in 0..255 units, and the anchors it decodes with: enough to draw it again."""
 
@@ -130,6 +138,7 @@ class Card:
     created: str
     source_sha256: str
     served_sha256: str
+    accuracy: Accuracy | None = None
     recipe: Recipe | None = None
     parity: Parity | None = None
     agreement: Agreement | None = None

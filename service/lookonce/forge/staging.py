@@ -5,6 +5,7 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -51,7 +52,7 @@ def workspace(root: Path, name: str) -> Iterator[Path]:
     """The exclusive right to change `name`, with a folder to prepare the change in."""
     check_name(name)
     with ExitStack() as leaving:
-        with trouble_in_words(root):
+        with trouble_in_words(root), _undisturbed():
             desk = _take_desk(root, name, leaving)
         with trouble_in_words(root, only=DISK_IS_FULL):
             yield desk
@@ -67,6 +68,16 @@ def trouble_in_words(root: Path, only: Container[int | None] | None = None) -> I
             raise
         words = TROUBLE.get(error.errno or 0, UNFORESEEN)
         raise RepositoryRefused(words.format(root=root, error=error)) from error
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until whatever is taken is also down for giving back."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def home_of(root: Path) -> Path:

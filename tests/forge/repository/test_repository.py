@@ -173,7 +173,7 @@ def test_what_another_process_left_is_swept_by_the_next_one(root: Path, put: Put
         (DEFAULT % "1", "carries no card"),
         (DEFAULT % "1" + CARD % 1, "cannot be read"),
         (DEFAULT % "x" + CARD % "x", "carries no card"),
-        (DEFAULT % "1" + CARD % 1 + CARD % "x", "cannot be read|invalid literal"),
+        (DEFAULT % "1" + CARD % 1 + CARD % "x", "carries no card"),
     ],
 )
 def test_a_folder_that_is_not_ours_is_left_alone_and_says_so(

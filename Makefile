@@ -17,7 +17,7 @@ run: setup  ## Serve the sample model with a real Triton on this machine
 	@$(BIN)/lookonce up
 
 test: setup  ## Every test that needs no GPU, a real local Triton among them
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 exporters: setup  ## Files of real exporters, in an environment of their own (fetches PyTorch)
 	tests/exporters/run.sh

@@ -1,9 +1,11 @@
 """Another program, run to its end: all it says goes to a log file, and nothing of it outlives us."""
 
-import ctypes
+import errno
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -12,9 +14,9 @@ from pathlib import Path
 from typing import TextIO
 
 from lookonce.errors import EngineFailed
+from lookonce.forge import leash
 
 LISTEN_EVERY_S = 0.05
-_SET_PARENT_DEATH_SIGNAL = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +45,18 @@ def run(errand: Errand, heard: Callable[[str], None]) -> int:
 
 
 def _start(errand: Errand, sink: int) -> subprocess.Popen[bytes]:
+    program = errand.command[0]
+    if shutil.which(program, path=(errand.variables or os.environ).get("PATH")) is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
     return subprocess.Popen(
-        errand.command,
+        [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), *errand.command],
         stdin=subprocess.DEVNULL,
         stdout=sink,
         stderr=subprocess.STDOUT,
         cwd=errand.folder,
         env={**os.environ, **(errand.variables or {})},
         process_group=0,
-        preexec_fn=_die_with_parent(),  # noqa: PLW1509 one system call, no lock
     )
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """On Linux the kernel ends the child when we are killed without a chance to do so."""
-    libc = ctypes.CDLL(None)
-    if not hasattr(libc, "prctl"):
-        return None
-    return lambda: libc.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def _listen(process: subprocess.Popen[bytes], words: TextIO, errand: Errand, heard: Callable[[str], None]) -> int:

@@ -46,7 +46,7 @@ def rows_kept(reading: Reading, wanted: int) -> int:
 
 
 def check_batch(served: onnx.ModelProto, reading: Reading, max_batch: int) -> None:
-    """Two pictures at once must give what each gives alone."""
+    """Two pictures at once must give what each gives alone; where the second gives nothing, nothing is shown."""
     if max_batch == 1:
         return
     pair = _unlike_pair(reading.spec.width, reading.spec.height)
@@ -56,7 +56,8 @@ def check_batch(served: onnx.ModelProto, reading: Reading, max_batch: int) -> No
         alone = np.concatenate([run({INPUT: pair[place : place + 1]})[0] for place in range(2)])
     except (ModelRefused, BadModelFile) as error:
         raise _batch_is_stuck(reading) from error
-    if together.shape != alone.shape or not all(map(_say_the_same, together, alone)):
+    shown = bool((alone[1, :, 4] > 0).any())
+    if not shown or together.shape != alone.shape or not all(map(_say_the_same, together, alone)):
         raise _batch_is_stuck(reading)
 
 
@@ -72,9 +73,9 @@ def _say_the_same(rows: Floats, others: Floats) -> bool:
 
 
 def _unlike_pair(width: int, height: int) -> NDArray[np.uint8]:
-    """Noise and a blank: pictures so unlike that one's scores are not taken for the other's, however small they are."""
+    """A blank and noise: pictures so unlike that one's scores are not taken for the other's, however small they are."""
     pair = np.random.default_rng(1).integers(0, 256, (2, height, width, 3), np.uint8)
-    pair[1] = 114
+    pair[0] = 114
     return pair
 
 

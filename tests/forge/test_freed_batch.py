@@ -85,7 +85,7 @@ def levels_put_on_top_of_each_other(pen: Pen, picture: str) -> str:
 
 
 def the_only_picture_taken_out_and_put_back(pen: Pen, picture: str) -> str:
-    alone = pen.draw("Gather", rows(pen, picture), pen.const(np.array(0, np.int64)), axis=0)
+    alone = pen.draw("Gather", rows(pen, picture), pen.reshape(pen.ints(0)), axis=0)
     return pen.unsqueeze(pen.draw("Softmax", alone, axis=0), 0)
 
 

@@ -47,12 +47,24 @@ def _stack(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> None:
             _write_down(stack, node)
         else:
             _follow(stack, node)
-    if any(stack.seat(value.name) != 0 or stack.shape(value.name)[:1] != (1,) for value in graph.output):
-        raise Stuck("an output holds its pictures elsewhere than in front")
+    for value in graph.output:
+        _bring_forward(stack, value.name)
     nodes = list(pen.nodes)
     del graph.node[:]
     graph.node.extend(nodes)
     graph.initializer.extend(pen.constants)
+
+
+def _bring_forward(stack: Stack, output: str) -> None:
+    """An output holds its pictures in its first side, under the name it had."""
+    if not stack.is_stacked(output) or stack.shape(output)[:1] != (1,):
+        raise Stuck(f"{output} has no side for the pictures")
+    names = {stack.seated(output, 0): output, output: f"{output}/aside"}
+    if len(names) == 1:
+        return
+    for node in stack.pen.nodes:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
 
 
 def _follow(stack: Stack, node: onnx.NodeProto) -> None:

@@ -14,8 +14,8 @@ from lookonce.forge.running import reason_of, session_of
 class Execution:
     """One graph, loaded once."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self._session = session_of(model)
+    def __init__(self, model: onnx.ModelProto, *, literal: bool = False) -> None:
+        self._session = session_of(model, literal=literal)
 
     def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
         try:

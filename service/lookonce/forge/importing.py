@@ -102,7 +102,7 @@ def parity_of(
     def answer(images: Images) -> Candidates:
         return reference.candidates(images, card.candidates)
 
-    return check_parity(answer, runner_of(full), pictures[:PARITY_PICTURES], report)
+    return check_parity(answer, runner_of(full, literal=True), pictures[:PARITY_PICTURES], report)
 
 
 def compare_with_full(

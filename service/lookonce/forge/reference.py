@@ -13,7 +13,7 @@ class Reference:
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
-        self._run = Execution(reading.probed.model)
+        self._run = Execution(reading.probed.model, literal=True)
 
     def decoded(self, image: NDArray[np.uint8]) -> Decoded:
         """Every row of one picture [H,W,3]."""

@@ -19,8 +19,11 @@ Runner: TypeAlias = Callable[[Images], Candidates]
 ONLY_WHAT_IS_FATAL = 4
 
 
-def session_of(model: ModelProto) -> onnxruntime.InferenceSession:
+def session_of(model: ModelProto, *, literal: bool = False) -> onnxruntime.InferenceSession:
+    """`literal` runs the graph node by node as it is written, with nothing fused and nothing rounded otherwise."""
     options = onnxruntime.SessionOptions()
+    if literal:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = ONLY_WHAT_IS_FATAL
     try:
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -33,8 +36,8 @@ def reason_of(error: Exception) -> str:
     return str(error).partition("\n")[0].rpartition("[ONNXRuntimeError]")[2].split(" : ", 3)[-1].strip(". ")[:300]
 
 
-def runner_of(model: ModelProto) -> Runner:
-    session = session_of(model)
+def runner_of(model: ModelProto, *, literal: bool = False) -> Runner:
+    session = session_of(model, literal=literal)
 
     def run(images: Images) -> Candidates:
         candidates: Candidates = session.run([OUTPUT], {INPUT: images})[0]

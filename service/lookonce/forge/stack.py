@@ -88,11 +88,10 @@ class Stack:
 
     def turns(self, rank: int) -> str:
         """0, 1, … N−1, with so many sides."""
-        count = self.pen.draw(
-            "Gather", self.pen.draw("Shape", self._first), self.pen.const(np.array(0, np.int64)), axis=0
-        )
-        zero, one = (self.pen.const(np.array(value, np.int64)) for value in (0, 1))
-        return self.pen.reshape(self.pen.draw("Range", zero, count, one), -1, *[1] * (rank - 1))
+        pen = self.pen
+        zero, one = (pen.reshape(pen.ints(value)) for value in (0, 1))
+        count = pen.draw("Gather", pen.draw("Shape", self._first), zero, axis=0)
+        return pen.reshape(pen.draw("Range", zero, count, one), -1, *[1] * (rank - 1))
 
     def fold(self, tensor: str, shape: Shape, seat: int) -> str:
         return self.pen.reshape(tensor, *shape[:seat], -1, *shape[seat + 1 :])

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import threading
 from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ TROUBLE = {
     errno.EXDEV: "{root} is mounted apart from its parent folder; choose a folder inside it with --repository.",
 }
 ATTEMPTS = 100
+STOPPING = signal.SIGINT, signal.SIGTERM
 NAME_RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
@@ -54,8 +56,12 @@ def workspace(root: Path, name: str) -> Iterator[Path]:
     with ExitStack() as leaving:
         with trouble_in_words(root), _undisturbed():
             desk = _take_desk(root, name, leaving)
-        with trouble_in_words(root, only=DISK_IS_FULL):
-            yield desk
+        try:
+            with trouble_in_words(root, only=DISK_IS_FULL):
+                yield desk
+        finally:
+            with _undisturbed():
+                leaving.close()
 
 
 @contextmanager
@@ -72,12 +78,22 @@ def trouble_in_words(root: Path, only: Container[int | None] | None = None) -> I
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until whatever is taken is also down for giving back."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    """Ctrl-C and SIGTERM wait until whatever is taken is also down for giving back, or given back.
+
+    Python runs its handlers in the main thread, whichever thread the kernel chose, so a mask would not hold them off.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard = list[int]()
+    before = {number: signal.signal(number, lambda said, _frame: heard.append(said)) for number in STOPPING}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if heard:
+            signal.raise_signal(heard[0])
 
 
 def home_of(root: Path) -> Path:

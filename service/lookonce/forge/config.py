@@ -23,6 +23,8 @@ from lookonce.card import Card, Target, Tensor, cards_from_parameters, cards_to_
 from lookonce.errors import RepositoryRefused
 from lookonce.inference.served import pinned
 
+INSTANCES = 2
+"""With one, a full queue stalls Triton's batcher as soon as there is a queue policy or a priority."""
 DEFAULT_TIMEOUT_US = 5_000_000
 QUEUE_DELAY_US = 100
 QUEUED_BATCHES, QUEUED_AT_LEAST = 8, 64
@@ -40,9 +42,9 @@ class Runtime:
 
 
 RUNTIMES: dict[Target, Runtime] = {
-    Target.TENSORRT: Runtime("tensorrt", "model.plan", 2, ModelInstanceGroup.KIND_GPU),
-    Target.ONNXRUNTIME: Runtime("onnxruntime", "model.onnx", 1, ModelInstanceGroup.KIND_AUTO),
-    Target.PYTHON: Runtime("python", "model.py", 1, ModelInstanceGroup.KIND_CPU),
+    Target.TENSORRT: Runtime("tensorrt", "model.plan", INSTANCES, ModelInstanceGroup.KIND_GPU),
+    Target.ONNXRUNTIME: Runtime("onnxruntime", "model.onnx", INSTANCES, ModelInstanceGroup.KIND_AUTO),
+    Target.PYTHON: Runtime("python", "model.py", INSTANCES, ModelInstanceGroup.KIND_CPU),
 }
 
 
@@ -57,7 +59,7 @@ def config_for(card: Card) -> ModelConfig:
         input=[ModelInput(**_as_told(card.input_tensor))],
         output=[ModelOutput(**_as_told(tensor)) for tensor in card.output_tensors],
         instance_group=[ModelInstanceGroup(count=runtime.instances, kind=runtime.kind)],
-        dynamic_batching=_batching(card),
+        dynamic_batching=_batching(card) if _is_batched(card) else None,
         model_warmup=[_warm_up(card, size) for size in sorted({1, card.max_batch if _is_batched(card) else 1})],
     )
     if card.target is Target.TENSORRT:

@@ -83,6 +83,7 @@ def test_the_face_is_the_contract(make_card: MakeCard, target: Target) -> None:
 def test_a_version_that_takes_one_picture_at_a_time_has_no_batch_axis_for_triton(make_card: MakeCard) -> None:
     config = reread(config_for(make_card(target=Target.TENSORRT, max_batch=1)))
     assert config.max_batch_size == 0
+    assert not config.HasField("dynamic_batching")
     assert list(config.input[0].dims) == [1, 480, 640, 3]
     assert list(config.output[0].dims) == [1, 1000, 6]
     assert list(config.model_warmup[0].inputs["images"].dims) == [1, 480, 640, 3]
@@ -145,7 +146,7 @@ def test_each_target_has_its_backend(
     (instances,) = config.instance_group
     assert instances.kind == kind
     assert list(instances.gpus) == []
-    assert instances.count == (2 if target is Target.TENSORRT else 1)
+    assert instances.count == 2
 
 
 def test_only_tensorrt_gets_cuda_graphs_each_for_exactly_its_own_batch_size(make_card: MakeCard) -> None:

@@ -158,7 +158,7 @@ class FileMissing(SignatureRefused):
 
 
 class FileUnsigned(SignatureRefused):
-    """A file lies in the version's folder that the signature does not know."""
+    """A file lies in or beside the version's folder that the signature does not know."""
 
     code = "file-unsigned"
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -18,13 +18,28 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from lookonce.card import Card, card_from_json
+from lookonce.card import Card, card_from_json, cards_to_parameters
 from lookonce.errors import BackendContractBroken, FileChanged, FileMissing, FileUnsigned, NotSigned, WrongKey
-from lookonce.forge.repository import CARD, published, version_folder
+from lookonce.forge.config import cards_of, config_for, config_from_text
+from lookonce.forge.repository import CARD, CONFIG, published, version_folder
 from lookonce.forge.staging import trouble_in_words, workspace
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
+TUNED_FIELDS = (
+    "version_policy",
+    "max_batch_size",
+    "instance_group",
+    "dynamic_batching",
+    "optimization",
+    "model_warmup",
+    "response_cache",
+    "metric_tags",
+    "model_metrics",
+)
+"""What an operator may set by hand: how fast and how often the signed code runs, never which code."""
+TUNED_PARAMETERS = {"threads"}
 Digests: TypeAlias = Mapping[str, str]
 
 
@@ -79,14 +94,17 @@ def sign(root: Path, name: str, version: int | None, key: Ed25519PrivateKey) -> 
 
 
 def check_signature(root: Path, name: str, version: int | None, key: Ed25519PublicKey) -> Card:
-    """The card of a version whose every file is as it was signed. Raises the SignatureRefused that fits."""
+    """The card of a version of which Triton runs what was signed. Raises the SignatureRefused that fits."""
     card = published(root, name).card(version)
     with trouble_in_words(root):
         folder = version_folder(root, card)
+        config = config_from_text((folder.parent / CONFIG).read_text(encoding="utf-8"), str(folder.parent / CONFIG))
         if not folder.is_dir():
             raise FileMissing(f"the folder {folder} is missing; import {name} from its source again.")
         _check_files(folder, card, _signed_digests(folder, card, key))
         _check_card(folder, card)
+        _check_config(folder.parent / CONFIG, config, card)
+        _check_surroundings(folder.parent, config)
     return card
 
 
@@ -133,8 +151,40 @@ def _check_card(folder: Path, card: Card) -> None:
     except (FileNotFoundError, BackendContractBroken) as error:
         raise FileMissing(f"{folder / CARD} cannot be read, so nothing says what was signed: {error}.") from error
     if signed != card:
-        config = folder.parent / "config.pbtxt"
+        config = folder.parent / CONFIG
         raise FileChanged(f"the card in {config} is not the one that was signed; import {card.name} again.")
+
+
+def _check_config(path: Path, config: ModelConfig, card: Card) -> None:
+    """Triton also tells out of the config which code to run, so all that is not tuning must be as we write it."""
+    ours, theirs = _told(config_for(card)), _told(config)
+    changed = [field for field in sorted(ours.keys() | theirs.keys()) if ours.get(field) != theirs.get(field)]
+    changed += [f"parameters {key!r}" for key in sorted(_foreign_parameters(config))]
+    if config.optimization.HasField("execution_accelerators"):
+        changed.append("optimization.execution_accelerators")
+    if changed:
+        message = f"{path} differs in {changed[0]} from what was written for {card.name}, so other code could run"
+        raise FileChanged(f"{message}; undo that change, or import {card.name} from its source again.")
+
+
+def _told(config: ModelConfig) -> dict[str, Any]:
+    """Each field that the config sets, but for those that are tuned and for the parameters."""
+    told = {field.name: value for field, value in config.ListFields()}
+    return {name: value for name, value in told.items() if name not in (*TUNED_FIELDS, "parameters")}
+
+
+def _foreign_parameters(config: ModelConfig) -> set[str]:
+    return set(config.parameters) - cards_to_parameters(*cards_of(config)).keys() - TUNED_PARAMETERS
+
+
+def _check_surroundings(home: Path, config: ModelConfig) -> None:
+    """Beside the versions Triton looks for code too: a backend's library, a Python stub, another config."""
+    versions = {str(version) for version in cards_of(config)[0]}
+    for path in (home, *sorted(home.iterdir())):
+        if path.is_symlink():
+            raise FileChanged(f"{path} is a link, whose target nobody signed; put what it leads to in its place.")
+        if path != home and path.name != CONFIG and not (path.name in versions and path.is_dir()):
+            raise FileUnsigned(f"{path} lies beside the versions of {home.name} and nobody signed it; remove it.")
 
 
 def _manifest(card: Card, digests: Digests) -> bytes:

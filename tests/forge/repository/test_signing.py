@@ -1,5 +1,6 @@
 """A signed version is checked to the byte, and each thing that can be wrong has its own answer."""
 
+import json
 import stat
 import subprocess
 from collections.abc import Callable
@@ -17,9 +18,11 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from google.protobuf import text_format
 
-from lookonce.card import Card
+from lookonce.card import Card, Target
 from lookonce.errors import FileChanged, FileMissing, FileUnsigned, NotSigned, UnknownVersion, WrongKey
+from lookonce.forge.config import config_from_text, config_to_text
 from lookonce.forge.repository import activate, amend
 from lookonce.forge.signing import check_signature, new_keys, private_key, public_key, sign
 from lookonce.forge.staging import home_of, staging
@@ -43,6 +46,10 @@ def public_pem(key: Ed25519PrivateKey) -> bytes:
 
 def check(root: Path, version: int = 1, name: str = "shapes") -> Card:
     return check_signature(root, name, version, KEY.public_key())
+
+
+def parameter(key: str, text: str) -> str:
+    return f"parameters {{ key: {json.dumps(key, ensure_ascii=False)} value {{ string_value: {json.dumps(text)} }} }}"
 
 
 def test_what_was_signed_checks(root: Path, signed: Path) -> None:
@@ -144,6 +151,107 @@ def test_a_card_changed_in_the_config_alone_is_noticed(root: Path, signed: Path)
     config = root / "shapes" / "config.pbtxt"
     config.write_text(config.read_text().replace("circle", "circus"))
     with pytest.raises(FileChanged, match=r"the card in .*config\.pbtxt is not the one that was signed"):
+        check(root)
+
+
+def rewrite(root: Path, change: str) -> None:
+    """Merge the fields of a text over the config, as somebody with an editor would."""
+    path = root / "shapes" / "config.pbtxt"
+    path.write_text(config_to_text(text_format.Merge(change, config_from_text(path.read_text(), str(path)))))
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("default_model_filename", 'default_model_filename: "../x/evil.py"'),
+        ("backend", 'backend: "evil"'),
+        ("runtime", 'runtime: "libevil.so"'),
+        ("platform", 'platform: "onnxruntime_onnx"'),
+        ("cc_model_filenames", 'cc_model_filenames { key: "8.0" value: "../x/evil.py" }'),
+        ("model_operations", 'model_operations { op_library_filename: "evil.so" }'),
+        ("model_operations", "model_operations {}"),
+        ("model_repository_agents", 'model_repository_agents { agents { name: "evil" } }'),
+        ("ensemble_scheduling", 'ensemble_scheduling { step { model_name: "evil" model_version: -1 } }'),
+        ("sequence_batching", "sequence_batching {}"),
+        ("model_transaction_policy", "model_transaction_policy { decoupled: true }"),
+        ("input", 'input { name: "more" data_type: TYPE_FP32 dims: 1 }'),
+        ("output", 'output { name: "more" data_type: TYPE_FP32 dims: 1 }'),
+        ("batch_input", 'batch_input { kind: BATCH_ELEMENT_COUNT target_name: "n" source_input: "images" }'),
+        (
+            r"optimization\.execution_accelerators",
+            'optimization { execution_accelerators { gpu_execution_accelerator { name: "tensorrt" } } }',
+        ),
+        ("parameters 'EXECUTION_ENV_PATH'", parameter("EXECUTION_ENV_PATH", "/evil.tar.gz")),
+    ],
+)
+def test_a_config_that_could_run_other_code_is_refused_by_its_field(
+    root: Path, signed: Path, field: str, change: str
+) -> None:
+    rewrite(root, change)
+    with pytest.raises(FileChanged, match=rf"config\.pbtxt differs in {field} from what was written for shapes"):
+        check(root)
+
+
+def test_a_card_under_a_digit_that_is_not_ours_is_refused(root: Path, signed: Path) -> None:
+    rewrite(root, parameter("card.\u0661", (signed / "card.json").read_text()))
+    with pytest.raises(FileChanged, match=r"differs in parameters 'card\.\u0661'"):
+        check(root)
+
+
+def test_a_config_whose_tensors_have_other_sides_is_refused(root: Path, signed: Path) -> None:
+    config = root / "shapes" / "config.pbtxt"
+    config.write_text(config.read_text().replace("dims: 1000", "dims: 999"))
+    with pytest.raises(FileChanged, match="differs in output from"):
+        check(root)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "max_batch_size: 4",
+        "instance_group { count: 3 kind: KIND_CPU }",
+        "dynamic_batching { max_queue_delay_microseconds: 7 default_queue_policy { max_queue_size: 9 } }",
+        "optimization { priority: PRIORITY_MAX cuda { graphs: true } }",
+        'model_warmup { name: "more" batch_size: 2 }',
+        "version_policy { all {} }",
+        "response_cache { enable: true }",
+        parameter("threads", "3"),
+        parameter("default_version", "2"),
+    ],
+)
+def test_what_is_tuned_by_hand_leaves_the_signature_whole(root: Path, signed: Path, change: str) -> None:
+    rewrite(root, change)
+    assert check(root).version == 1
+
+
+@pytest.mark.parametrize("target", list(Target))
+def test_every_target_checks_as_it_was_published(root: Path, put: Put, target: Target) -> None:
+    put(1, target=target)
+    sign(root, "shapes", 1, KEY)
+    assert check(root).target is target
+
+
+@pytest.mark.parametrize("name", ["x/evil.py", "libtriton_python.so", "configs/a.pbtxt", "01/model.py", "3/model.py"])
+def test_anything_beside_the_versions_is_refused(root: Path, signed: Path, name: str) -> None:
+    stray = root / "shapes" / name
+    stray.parent.mkdir(exist_ok=True)
+    stray.write_text("evil")
+    with pytest.raises(FileUnsigned, match=f"shapes/{Path(name).parts[0]} lies beside the versions of shapes"):
+        check(root)
+
+
+def test_a_file_in_the_place_of_a_version_is_refused(root: Path, signed: Path) -> None:
+    (root / "shapes" / "2").rename(root.parent / "2")
+    (root / "shapes" / "2").write_text("evil")
+    with pytest.raises(FileUnsigned, match="shapes/2 lies beside"):
+        check(root)
+
+
+@pytest.mark.parametrize("name", ["shapes", "shapes/1", "shapes/2", "shapes/config.pbtxt"])
+def test_a_link_anywhere_is_refused(root: Path, signed: Path, name: str) -> None:
+    (root / name).rename(root.parent / "elsewhere")
+    (root / name).symlink_to(root.parent / "elsewhere")
+    with pytest.raises(FileChanged, match=f"{name} is a link, whose target nobody signed"):
         check(root)
 
 

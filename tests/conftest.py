@@ -110,6 +110,15 @@ def triton_environment() -> Environment:
     pytest.skip(reason)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def notes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the local Tritons of these tests and of the commands they call leave word: never the user's own folder."""
+    with pytest.MonkeyPatch.context() as variables:
+        runtime = tmp_path_factory.mktemp("runtime")
+        variables.setenv("XDG_RUNTIME_DIR", str(runtime))
+        yield runtime / "lookonce"
+
+
 @pytest.fixture(scope="session")
 def plan_for(free_ports: Callable[[], Ports], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Plan]:
     """A plan for a repository, with ports, log and notes of its own, and no patience at its end."""

@@ -1,8 +1,8 @@
 """A published version in a real Triton: served, activated, taken back, and fair to each request of a batch."""
 
 import asyncio
+import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,13 +63,18 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def own_plan(desk: Path, notes: Path, plan_for: Callable[..., Plan]) -> Callable[[], Plan]:
+    """A Triton on the repository that the command finds."""
+    return lambda: plan_for(desk / "models", notes=notes)
+
+
+@pytest.fixture(scope="module")
 def picky(
-    desk: Path, triton_environment: Environment, plan_for: Callable[..., Plan], card_of: Callable[..., Card]
+    desk: Path, triton_environment: Environment, own_plan: Callable[[], Plan], card_of: Callable[..., Card]
 ) -> Iterator[LocalTriton]:
     for version in (1, 2):
         put(desk / "models", card_of("picky", version))
-    plan = replace(plan_for(desk / "models"), notes=desk / ".lookonce")
-    with serving(triton_environment, plan) as local:
+    with serving(triton_environment, own_plan()) as local:
         yield local
 
 
@@ -113,6 +118,32 @@ async def test_a_version_that_does_not_load_leaves_the_old_one_in_triton_and_in_
     triton = Triton(picky.endpoint.grpc_url)
     assert await answer(triton, (await triton.served("picky")).card()) == 1.0
     await triton.close()
+
+
+async def test_every_triton_on_the_repository_takes_the_change_or_none_does(
+    picky: LocalTriton,
+    desk: Path,
+    triton_environment: Environment,
+    own_plan: Callable[[], Plan],
+    tmp_path: Path,
+) -> None:
+    def activate(version: int) -> subprocess.CompletedProcess[str]:
+        return run("model", "activate", "picky", version, "--repository", desk / "models", cwd=tmp_path)
+
+    async def served(local: LocalTriton) -> float:
+        triton = Triton(local.endpoint.grpc_url)
+        try:
+            return await answer(triton, (await triton.served("picky")).card())
+        finally:
+            await triton.close()
+
+    with serving(triton_environment, own_plan()) as beside:
+        both = sorted((picky, beside), key=lambda local: str(local.endpoint.pid))
+        done = activate(2)
+        assert all(f"at {local.endpoint.grpc_url} took it." in done.stdout for local in both), done.stderr
+        assert [await served(local) for local in both] == [2.0, 2.0]
+        assert activate(1).returncode == 0
+        assert [await served(local) for local in both] == [1.0, 1.0]
 
 
 async def test_a_request_that_fails_takes_none_of_its_batch_with_it(picky: LocalTriton) -> None:

@@ -6,6 +6,10 @@ RAISED = "failed to load 'a' version 2: Internal: KeyError: 'x'\\n\\nAt:\\n  /m.
 TYPO = """[libprotobuf ERROR] Error parsing text-format inference.ModelConfig: 8:10: no field "q".
 E1 manager.cc:1460] "Poll failed for model directory 'a': failed to read text proto from /r/a/config.pbtxt"
 """
+LACKS = (
+    "failed to load 'a' version 1: Invalid argument: unable to find backend library for backend 'tensorrt', "
+    "try specifying runtime on the model configuration.\n"
+)
 TWO = """E1] "failed to load model 'a': at least one version"
 E1] "failed to load model 'a': at least one version"
 E1] "failed to load model 'b': no"
@@ -23,6 +27,7 @@ LOGS = (
         "E1] \"failed to poll model 'a': model not found in any model repository.\"",
         "a: model not found in any model repository",
     ),
+    (LACKS, "a needs the backend tensorrt, which the local Triton does not have; --repository names another folder"),
     (TWO, "a: at least one version; b: no"),
     ("tritonserver: error while loading shared libraries: libz.so.1: cannot open", "libz.so.1: cannot open"),
 )

@@ -13,9 +13,10 @@ import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from lookonce.errors import LocalTritonFailed
-from lookonce.local.endpoint import is_ready, running
+from lookonce.local.endpoint import Endpoint, is_ready, running
 from lookonce.local.environment import Environment
-from lookonce.local.triton import Plan, models_in, serving
+from lookonce.local.ports import Ports
+from lookonce.local.triton import LocalTriton, Plan, models_in, serving
 
 pytestmark = pytest.mark.live
 PlanFor, LayModel, Gone = Callable[..., Plan], Callable[..., Path], Callable[[Path], None]
@@ -53,7 +54,10 @@ BROKEN = (
     (_nonsense, r"echo: its config\.pbtxt is broken at 2:10: .*nonsense"),
     (_raising, "echo version 1: .*No module named 'no_such_module'"),
     (_half_written, "echo version 1: .*SyntaxError"),
-    (_without_backend, "echo version 1: .*unable to find backend library for backend 'tensorrt'"),
+    (
+        _without_backend,
+        "echo needs the backend tensorrt, which the local Triton does not have; --repository names another",
+    ),
 )
 
 
@@ -73,7 +77,7 @@ def test_a_model_that_fails_to_load_is_named_with_the_reason(
         pass
     assert "\n" not in str(raised.value)
     assert str(plan.log) in str(raised.value)
-    assert running(tmp_path, plan.notes) is None
+    assert running(tmp_path, plan.notes) == ()
     gone(tmp_path)
 
 
@@ -138,9 +142,9 @@ def test_a_triton_that_is_left_takes_everything_with_it_and_writes_nothing_into_
     before = sorted(tmp_path.rglob("*"))
     plan = plan_for(tmp_path)
     with serving(triton_environment, plan) as triton:
-        assert running(tmp_path, plan.notes) == triton.endpoint
+        assert running(tmp_path, plan.notes) == (triton.endpoint,)
         assert is_ready(triton.endpoint, "/v2/models/echo/ready")
-    assert running(tmp_path, plan.notes) is None
+    assert running(tmp_path, plan.notes) == ()
     assert not triton.endpoint.is_alive
     gone(tmp_path)
     assert sorted(tmp_path.rglob("*")) == before
@@ -152,7 +156,8 @@ import sys, time
 from pathlib import Path
 from lookonce.local.environment import prepare
 from lookonce.local.ports import Ports
-from lookonce.local.triton import Plan, serving
+from lookonce.local.ports import Ports
+from lookonce.local.triton import LocalTriton, Plan, serving
 
 environment, repository, desk, *ports = sys.argv[1:]
 plan = Plan(repository=Path(repository), ports=Ports(*map(int, ports)), log=Path(desk, "log"), notes=Path(desk))
@@ -184,7 +189,20 @@ def test_nothing_outlives_a_kill_9(
         if victim == "the keeper":
             holder.kill()
     gone(tmp_path)
-    assert running(tmp_path, plan.notes) is None
+    assert running(tmp_path, plan.notes) == ()
+
+
+@pytest.mark.parametrize(
+    ("code", "how"), [(-9, "of SIGKILL"), (137, "of SIGKILL"), (1, "with exit code 1"), (255, "with exit code 255")]
+)
+def test_a_death_is_told_with_its_signal_whoever_was_killed(
+    free_ports: Callable[[], Ports], tmp_path: Path, code: int, how: str
+) -> None:
+    die = f"import os; os.kill(os.getpid(), {-code})" if code < 0 else f"import os; os._exit({code})"
+    process = subprocess.Popen([sys.executable, "-c", die], text=True)
+    endpoint = Endpoint(str(tmp_path), process.pid, "", free_ports(), "log")
+    with pytest.raises(LocalTritonFailed, match=f"Triton died {how}; its log"):
+        LocalTriton(endpoint, ("echo",), tmp_path / "log", process).wait()
 
 
 def test_several_broken_models_are_all_named(

@@ -29,8 +29,9 @@ def up(triton_environment: Environment, lookonce: Path, free_ports: Callable[[],
         command += [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         (tmp_path / "models").mkdir(exist_ok=True)
+        own = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)}
         with subprocess.Popen(
-            [*command, *options], cwd=tmp_path, text=True, start_new_session=True, **pipes
+            [*command, *options], cwd=tmp_path, env=own, text=True, start_new_session=True, **pipes
         ) as process:
             try:
                 yield process
@@ -75,7 +76,7 @@ def test_a_triton_that_dies_is_noticed(
     lay_model(tmp_path / "models", "echo")
     with up() as process:
         said_until_ready(process)
-        (note,) = (tmp_path / ".lookonce").glob("*.json")
+        (note,) = (tmp_path / "lookonce").glob("*.json")
         os.kill(int(re.search(r'"pid": (\d+)', note.read_text())[1]), signal.SIGKILL)
         _, complaints = process.communicate(timeout=60)
         assert process.returncode == 50

@@ -14,7 +14,7 @@ from lookonce.errors import LocalTritonFailed, RepositoryRefused
 from lookonce.forge import repository as shelf
 from lookonce.forge import signing
 from lookonce.forge.repository import Published
-from lookonce.local.endpoint import reload_model, running
+from lookonce.local.endpoint import Endpoint, reload_model, running
 
 HERE = Path("model_repository/cpu")
 Name: TypeAlias = Annotated[str, typer.Argument(help="The model's name.")]
@@ -72,7 +72,7 @@ def activate(
     now = shelf.activate(repository, name, version, alongside or ())
     others = ", ".join(map(str, _alongside(now)))
     also = f", and {others} when asked for" if others else ""
-    reloaded = _reload(repository, before)
+    reloaded = _reload(repository, before, now)
     typer.echo(f"{name} serves version {version} by default{also}. {reloaded}")
     if before.default_version != version:
         typer.echo(f"To go back: {_way_back(before, repository)}", err=True)
@@ -99,23 +99,39 @@ def check_signature(
     version: Version = None,
     repository: Repository = HERE,
 ) -> None:
-    """Whether every file of a version is as it was signed."""
+    """Whether every file of a version is as it was signed, and Triton runs no other code for it."""
     card = signing.check_signature(repository, name, version, signing.public_key(key))
-    message = f"{name} version {card.version} is as it was signed: every file, and the card in its config."
+    message = f"{name} version {card.version} is as it was signed: every file, and what its config has Triton run."
     typer.echo(message)
 
 
-def _reload(repository: Path, before: Published) -> str:
-    """Have a running local Triton take the change; where it cannot, the repository goes back to what it was."""
-    endpoint = running(repository)
-    if endpoint is None:
+def _reload(repository: Path, before: Published, now: Published) -> str:
+    """Have every running local Triton take the change; where one cannot, all go back to what they served."""
+    endpoints = running(repository)
+    if not endpoints:
         return "No local Triton runs on this repository; the next one that starts takes it."
-    try:
-        reload_model(endpoint, before.name)
-    except LocalTritonFailed as error:
-        shelf.activate(repository, before.name, before.default_version, _alongside(before))
-        raise LocalTritonFailed(f"{error} Version {before.default_version} stays the default.") from error
-    return f"The local Triton at {endpoint.grpc_url} took it."
+    for tried, endpoint in enumerate(endpoints, start=1):
+        try:
+            reload_model(endpoint, now.name)
+        except LocalTritonFailed as error:
+            left = _take_back(repository, before, now, endpoints[:tried])
+            raise LocalTritonFailed(f"{error} {left}") from error
+    return " ".join(f"The local Triton at {endpoint.grpc_url} took it." for endpoint in endpoints)
+
+
+def _take_back(repository: Path, before: Published, now: Published, endpoints: tuple[Endpoint, ...]) -> str:
+    """Undo our own change and no other's; answers what is left, in words."""
+    there = shelf.published(repository, now.name)
+    if (there.default_version, there.served) != (now.default_version, now.served):
+        return f"The repository was changed meanwhile and stays so, with version {there.default_version} the default."
+    shelf.activate(repository, before.name, before.default_version, _alongside(before))
+    told = [f"Version {before.default_version} stays the default."]
+    for endpoint in endpoints:
+        try:
+            reload_model(endpoint, before.name)
+        except LocalTritonFailed as error:
+            told.append(f"Going back failed too: {error}")
+    return " ".join(told)
 
 
 def _way_back(before: Published, repository: Path) -> str:

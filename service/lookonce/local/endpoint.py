@@ -3,6 +3,8 @@
 import hashlib
 import http.client
 import json
+import os
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +13,6 @@ from typing import Final
 from lookonce.errors import LocalTritonFailed
 from lookonce.local.ports import LOOPBACK, Ports
 
-NOTES: Final = Path(".lookonce")
 ASK_TIMEOUT_S: Final = 2.0
 LOAD_TIMEOUT_S: Final = 120.0
 
@@ -48,26 +49,41 @@ def birth(pid: int) -> str:
     return "" if state == "Z" else facts[18]
 
 
-def note(endpoint: Endpoint, notes: Path = NOTES) -> Path:
-    """Leave word where this Triton is."""
-    path = _path(Path(endpoint.repository), notes)
-    path.parent.mkdir(parents=True, exist_ok=True)
+def notes_folder() -> Path:
+    """Where the commands of this user leave word for each other, whatever folder they are called from."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if Path(runtime).is_absolute() and os.access(runtime, os.W_OK | os.X_OK):
+        return Path(runtime, "lookonce")
+    cache = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(cache, "lookonce", "running")
+
+
+def note(endpoint: Endpoint, notes: Path) -> Path:
+    """Leave word where this Triton is, beside those of others that serve the same repository."""
+    path = _path(endpoint, notes)
     draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps(asdict(endpoint), indent=2))
-    return draft.replace(path)
+    try:
+        notes.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft.write_text(json.dumps(asdict(endpoint), indent=2))
+        return draft.replace(path)
+    except OSError as error:
+        raise LocalTritonFailed(
+            f"{notes} cannot be written ({error.strerror}), so no other command would find the local Triton; "
+            "name another folder with XDG_RUNTIME_DIR."
+        ) from error
 
 
-def forget(endpoint: Endpoint, notes: Path = NOTES) -> None:
+def forget(endpoint: Endpoint, notes: Path) -> None:
     """Take the note away, unless another Triton has left its own there since."""
-    repository = Path(endpoint.repository)
-    if _noted(repository, notes) == endpoint:
-        _path(repository, notes).unlink()
+    path = _path(endpoint, notes)
+    if _noted(path) == endpoint:
+        path.unlink(missing_ok=True)
 
 
-def running(repository: Path, notes: Path = NOTES) -> Endpoint | None:
-    """The local Triton that serves this repository folder, if one is alive."""
-    endpoint = _noted(repository, notes)
-    return endpoint if endpoint is not None and endpoint.is_alive else None
+def running(repository: Path, notes: Path | None = None) -> tuple[Endpoint, ...]:
+    """The local Tritons that serve this repository folder. The notes of dead ones are swept away on the way."""
+    folder = str(repository.resolve())
+    return tuple(endpoint for endpoint in _living(notes or notes_folder()) if endpoint.repository == folder)
 
 
 def reload_model(endpoint: Endpoint, name: str) -> None:
@@ -98,14 +114,24 @@ def _ask(endpoint: Endpoint, method: str, path: str, timeout_s: float) -> tuple[
             raise LocalTritonFailed(f"the local Triton at {endpoint.http_url} does not answer: {error}.") from error
 
 
-def _noted(repository: Path, notes: Path) -> Endpoint | None:
+def _living(notes: Path) -> Iterator[Endpoint]:
+    for path in sorted(notes.glob("triton-*.json")):
+        endpoint = _noted(path)
+        if endpoint is not None and endpoint.is_alive:
+            yield endpoint
+            continue
+        with suppress(OSError):
+            path.unlink()
+
+
+def _noted(path: Path) -> Endpoint | None:
     try:
-        facts = json.loads(_path(repository, notes).read_text())
+        facts = json.loads(path.read_text())
         return Endpoint(**facts | {"ports": Ports(**facts["ports"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def _path(repository: Path, notes: Path) -> Path:
-    key = hashlib.sha256(str(repository.resolve()).encode()).hexdigest()[:12]
-    return notes / f"triton-{key}.json"
+def _path(endpoint: Endpoint, notes: Path) -> Path:
+    key = hashlib.sha256(endpoint.repository.encode()).hexdigest()[:12]
+    return notes / f"triton-{key}-{endpoint.pid}.json"

@@ -8,7 +8,11 @@ _TELLING: Final = tuple(
     (re.compile(pattern), sentence)
     for pattern, sentence in (
         (
-            r"failed to load '(?P<model>[^']+)' version (?P<version>\d+): (?P<why>.+)",
+            r"failed to load '(?P<model>[^']+)' version \d+: .*find backend library for backend '(?P<why>[^']+)'",
+            "{model} needs the backend {why}, which the local Triton does not have; --repository names another folder",
+        ),
+        (
+            r"failed to load '(?P<model>[^']+)' version (?P<version>\d+): (?!.*find backend library)(?P<why>.+)",
             "{model} version {version}: {why}",
         ),
         (

@@ -14,7 +14,7 @@ from typing import IO, Final
 from lookonce.errors import LocalTritonFailed
 from lookonce.forge.progress import Report, unheard
 from lookonce.local import keeper
-from lookonce.local.endpoint import NOTES, Endpoint, birth, forget, is_ready, note
+from lookonce.local.endpoint import Endpoint, birth, forget, is_ready, note, notes_folder
 from lookonce.local.environment import Environment
 from lookonce.local.ports import LOOPBACK, Ports, refuse_taken
 from lookonce.local.reasons import hangs, reason
@@ -33,7 +33,7 @@ class Plan:
     models: tuple[str, ...] = ()
     ports: Ports = field(default_factory=Ports)
     log: Path = LOG
-    notes: Path = NOTES
+    notes: Path = field(default_factory=notes_folder)
     ready_timeout_s: float = 120.0
     exit_timeout_s: int = 5
 
@@ -49,9 +49,13 @@ class LocalTriton:
 
     def wait(self) -> None:
         """Until Triton dies; that is always an error, for only we end it."""
-        code = self.process.wait()
-        how = f"of {signal.Signals(code - 128).name}" if code > 128 else f"with exit code {code}"
-        raise LocalTritonFailed(f"Triton died {how}; its log is {self.log}.")
+        raise LocalTritonFailed(f"Triton died {_how(self.process.wait())}; its log is {self.log}.")
+
+
+def _how(code: int) -> str:
+    """The keeper tells Triton's signal as a shell does, above 128; its own is told to us below zero."""
+    killed_by = {number: f"of {each.name}" for each in signal.Signals for number in (-each, keeper.SIGNALLED + each)}
+    return killed_by.get(code, f"with exit code {code}")
 
 
 def models_in(repository: Path) -> tuple[str, ...]:

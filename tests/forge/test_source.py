@@ -1,5 +1,6 @@
 """Files that are no whole ONNX model, and what is said of each."""
 
+import os
 import re
 from collections.abc import Callable
 from functools import cache
@@ -69,6 +70,19 @@ def test_a_missing_file_a_folder_and_a_path_that_cannot_be_are_refused(tmp_path:
     assert "cannot be read" in refusal(tmp_path / "a\0b")
     (tmp_path / "file").write_bytes(whole())
     assert "cannot be read" in refusal(tmp_path / "file" / "model.onnx")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.onnx")
+    assert "is not a file" in refusal(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "weights.bin"])
+def test_a_file_larger_than_any_detector_is_not_read(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(sources.draw("yolov8"), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    os.truncate(tmp_path / name, 2**33 + 1)
+    assert "holds more than 8 GiB" in refusal(path)
 
 
 @pytest.mark.parametrize("eighths", range(1, 8))
@@ -240,6 +254,10 @@ def test_branches_optional_inputs_and_sparse_weights_are_whole(tmp_path: Path) -
         ("{0: 'a', 1: 'b'}", ("a", "b")),
         ("{1: 'b', 0: 'a'}", ("a", "b")),
         ("['a', 'b']", ("a", "b")),
+        ('{"1": "b", "0": "a"}', ("a", "b")),
+        ('["\\ud83d\\ude00", "a\\/b"]', ("\U0001f600", "a/b")),
+        ('{"1": "a", "2": "b"}', ()),
+        ('{"0": null}', ()),
         ("('a', 7)", ("a", "7")),
         ("{}", ()),
         ("[]", ()),

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import grpc
 import grpc.aio
@@ -12,7 +12,7 @@ import pytest
 from tritonclient.grpc import service_pb2 as wire
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceServicer, add_GRPCInferenceServiceServicer_to_server
 
-from lookonce.card import cards_to_parameters
+from lookonce.card import RawHead, Tensor, cards_to_parameters
 from lookonce.errors import BackendContractBroken, BackendUnavailable, DeadlineExceeded, Overloaded, ServiceError
 from lookonce.inference.port import Call
 from lookonce.inference.triton import CHANNEL_OPTIONS, Triton
@@ -102,6 +102,46 @@ async def test_an_answer_that_breaks_the_contract_is_refused(
 ) -> None:
     impostor.answer = answer
     with pytest.raises(BackendContractBroken, match=told):
+        await triton.infer(call_of())
+
+
+def raw_call(call_of: CallOf, batch: int = -1) -> Call:
+    """A call to a model that is served as it came: two classes, 84 rows."""
+    head = RawHead(Tensor("images", "FP32", (batch, 3, 32, 32)), (Tensor("output0", "FP32", (batch, 6, 84)),))
+    call = call_of()
+    return replace(call, card=replace(call.card, raw=head, layout="yolov8", labels=("a", "b")))
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 40, 84), (1, 3, 84), (1, 84), (84, 6), (1, 84, 6), (2, 6, 84), (0, 6, 84), (1, 6, 84, 1), ()], ids=str
+)
+@pytest.mark.parametrize("batch", [-1, 1])
+async def test_a_raw_head_of_another_shape_than_the_cards_is_refused(
+    triton: Triton, impostor: Impostor, call_of: CallOf, shape: tuple[int, ...], batch: int
+) -> None:
+    impostor.answer = answer_of(np.zeros(shape, np.float32), name="output0")
+    with pytest.raises(BackendContractBroken, match=r"answered output0 .* instead of \[1, 6, 84\]"):
+        await triton.infer(raw_call(call_of, batch))
+
+
+@pytest.mark.parametrize("batch", [-1, 1])
+async def test_a_raw_head_of_the_cards_shape_is_decoded(
+    triton: Triton, impostor: Impostor, call_of: CallOf, batch: int
+) -> None:
+    head = np.zeros((1, 6, 84), np.float32)
+    head[0, :, 7] = 10, 12, 4, 8, 0.25, 0.75
+    impostor.answer = answer_of(head, name="output0")
+    rows = await triton.infer(raw_call(call_of, batch))
+    assert rows.shape == (1, 5, 6)
+    assert rows[0, 0].tolist() == [8, 8, 12, 16, 0.75, 1]
+
+
+@pytest.mark.parametrize("said", ["", " ", "\n \n"], ids=repr)
+async def test_a_refusal_without_words_is_told_by_its_code(
+    triton: Triton, impostor: Impostor, call_of: CallOf, said: str
+) -> None:
+    impostor.refuses = (grpc.StatusCode.INTERNAL, said)
+    with pytest.raises(BackendContractBroken, match="INTERNAL"):
         await triton.infer(call_of())
 
 

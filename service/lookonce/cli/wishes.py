@@ -1,5 +1,7 @@
 """The options by which a person says what a file cannot: shared by `inspect` and `import`."""
 
+import math
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TypeAlias, TypeVar
@@ -8,12 +10,14 @@ import typer
 
 from lookonce.errors import ModelRefused
 from lookonce.forge.recognise import Wishes
-from lookonce.forge.source import labels_from_text
+from lookonce.forge.source import LONGEST_NAMES, labels_from_text, printable
 from lookonce.vision.heads import Anchors
 from lookonce.vision.letterbox import Fit
 
 Said = TypeVar("Said")
 Value = TypeVar("Value")
+LONGEST_SIDE = 5
+"""Digits of a width or height."""
 
 File: TypeAlias = Annotated[Path, typer.Argument(help="The ONNX file.", show_default=False)]
 LayoutName: TypeAlias = Annotated[
@@ -49,29 +53,38 @@ def wishes_of(
         anchors_wh=_said(anchors, anchors_from_text),
         colour=_said(colour, colour_from_text),
         mean=_said(mean, lambda text: three_from_text(text, "--mean")),
-        std=_said(std, lambda text: three_from_text(text, "--std")),
+        std=_said(std, std_from_text),
         fit=fit,
     )
 
 
 def size_from_text(text: str) -> tuple[int, int]:
     parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+    if len(parts) != 2 or not all(part.isdecimal() and len(part) <= LONGEST_SIDE for part in parts):
         raise ModelRefused(f"--size {text} is not a size; write width x height, as 640x480.")
     return int(parts[0]), int(parts[1])
 
 
 def labels_from_file(path: Path) -> tuple[str, ...]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelRefused(
-            f"--labels {path} cannot be read as text; give a file with one class name a line."
-        ) from error
-    labels = labels_from_text(text) or tuple(line.strip() for line in text.splitlines() if line.strip())
+    text = _text_of(path)
+    labels = labels_from_text(text) or tuple(label for line in text.splitlines() if (label := printable(line)))
     if not labels:
         raise ModelRefused(f"--labels {path} names no class; write one class name a line.")
+    twice = next((label for label, count in Counter(labels).items() if count > 1), None)
+    if twice is not None:
+        raise ModelRefused(f"--labels {path} names the class {twice!r} more than once; give each a name of its own.")
     return labels
+
+
+def _text_of(path: Path) -> str:
+    """A pipe would be waited for without end."""
+    unread = f"--labels {path} cannot be read as text; give a file with one class name a line."
+    try:
+        if not path.is_file() or path.stat().st_size > LONGEST_NAMES:
+            raise ModelRefused(unread)
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ModelRefused(unread) from error
 
 
 def anchors_from_text(text: str) -> Anchors:
@@ -79,6 +92,8 @@ def anchors_from_text(text: str) -> Anchors:
     pairs = [_numbers(pair, 2, "--anchors") for pair in text.split()]
     if not pairs or len(pairs) % 3:
         raise ModelRefused(f"--anchors has {len(pairs)} pairs; write three w,h pairs for each head, finest head first.")
+    if min(map(min, pairs)) <= 0:
+        raise ModelRefused(f"--anchors {text} has a side of 0 or less; write widths and heights in pixels.")
     sizes = [(pair[0], pair[1]) for pair in pairs]
     return tuple(tuple(sizes[start : start + 3]) for start in range(0, len(sizes), 3))
 
@@ -94,12 +109,19 @@ def three_from_text(text: str, option: str) -> tuple[float, float, float]:
     return red, green, blue
 
 
+def std_from_text(text: str) -> tuple[float, float, float]:
+    std = three_from_text(text, "--std")
+    if min(std) <= 0:
+        raise ModelRefused(f"--std {text} has a number of 0 or less, by which nothing is divided; write greater ones.")
+    return std
+
+
 def _numbers(text: str, count: int, option: str) -> list[float]:
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) != count:
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
         raise ModelRefused(f"{option} {text} is not {count} numbers; write them with commas between, no spaces.")
     return numbers
 

@@ -25,7 +25,7 @@ class Pen:
 
     def const(self, value: NDArray[Any]) -> str:
         name = f"{self._prefix}/const_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
     def floats(self, value: object) -> str:

@@ -2,7 +2,10 @@
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+import json
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -19,6 +22,7 @@ from lookonce.errors import BadModelFile, ModelRefused
 Shape: TypeAlias = tuple[int | None, ...]
 OLDEST_OPSET = 11
 LONGEST_NAMES = 2**20
+LARGEST_BYTES = 8 * 2**30
 FOREIGN = (
     (0, b"PK\x03\x04", "is a PyTorch checkpoint or another zip archive; export it to ONNX first"),
     (0, b"ftrt", "is a TensorRT engine; import the ONNX it was built from"),
@@ -103,18 +107,28 @@ def shape_text(shape: Shape) -> str:
 
 
 def labels_from_text(text: str) -> tuple[str, ...]:
-    """Class names from `{0: 'a', 1: 'b'}` or `['a', 'b']`; the text is parsed, never run."""
+    """Class names from `{0: 'a', 1: 'b'}`, `['a', 'b']` or JSON; the text is parsed, never run."""
     if len(text) > LONGEST_NAMES:
         return ()
-    try:
-        names = ast.literal_eval(text)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return ()
-    if isinstance(names, dict) and set(names) == set(range(len(names))):
-        names = [names[place] for place in range(len(names))]
+    names = _parsed_by(json.loads, text) or _parsed_by(ast.literal_eval, text)
+    if isinstance(names, dict):
+        names = _in_places({str(place): name for place, name in names.items()})
     if not isinstance(names, list | tuple) or not all(isinstance(name, str | int) for name in names):
         return ()
     return tuple(printable(str(name)) for name in names)
+
+
+def _parsed_by(parse: Callable[[str], object], text: str) -> object:
+    try:
+        return parse(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+def _in_places(names: Mapping[str, object]) -> list[object] | None:
+    """The names in the order of their numbers, where these are 0, 1, 2 and so on."""
+    places = [str(place) for place in range(len(names))]
+    return [names[place] for place in places] if set(places) == set(names) else None
 
 
 def printable(text: str) -> str:
@@ -124,9 +138,8 @@ def printable(text: str) -> str:
 
 def _bytes_of(path: Path) -> bytes:
     try:
+        _check_is_regular(path, path.stat())
         data = path.read_bytes()
-    except IsADirectoryError as error:
-        raise BadModelFile(f"{path} is not a file; name the .onnx file itself.") from error
     except FileNotFoundError as error:
         raise BadModelFile(f"{path} does not exist; check the path.") from error
     except (OSError, ValueError) as error:
@@ -135,6 +148,14 @@ def _bytes_of(path: Path) -> bytes:
     if not data:
         raise BadModelFile(f"{path} is empty (0 bytes); export or copy it again.")
     return data
+
+
+def _check_is_regular(path: Path, found: os.stat_result) -> None:
+    """A pipe would be waited for without end, and a file of any size read to its end."""
+    if not stat.S_ISREG(found.st_mode):
+        raise BadModelFile(f"{path} is not a file; name the .onnx file itself.")
+    if found.st_size > LARGEST_BYTES:
+        raise BadModelFile(f"{path} holds more than {LARGEST_BYTES >> 30} GiB, as no detector does; check the path.")
 
 
 def _parsed(path: Path, data: bytes) -> onnx.ModelProto:
@@ -188,6 +209,8 @@ def _load_external_data(path: Path, model: onnx.ModelProto) -> list[Path]:
     if missing:
         names = ", ".join(missing)
         raise BadModelFile(f"{path} keeps its weights in {names}, which is missing; put it beside the model.")
+    for file in files.values():
+        _check_is_regular(file, file.stat())
     try:
         load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:

@@ -61,8 +61,7 @@ class Embedded:
         try:
             (answer,) = session.run([OUTPUT], {INPUT: call.images}, run)
         except Exception as error:
-            said = str(error).strip().splitlines()[0]
-            message = f"model {call.card.name} version {call.card.version} failed: {said}"
+            message = f"model {call.card.name} version {call.card.version} failed: {_said(error)}"
             raise BackendContractBroken(message) from error
         return checked(np.asarray(answer), call)
 
@@ -78,5 +77,9 @@ def _open(path: Path) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(path, providers=PROVIDERS)
     except Exception as error:
-        message = f"{path} cannot be run here: {str(error).strip().splitlines()[0]}; import the model again."
+        message = f"{path} cannot be run here: {_said(error)}; import the model again."
         raise BackendContractBroken(message) from error
+
+
+def _said(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -71,6 +71,6 @@ REFUSALS: Final[tuple[tuple[StatusCode, str, Refusal], ...]] = (
 
 
 def refusal(error: AioRpcError, asked: Asked) -> ServiceError:
-    said = (error.details() or error.code().name).strip().splitlines()[0]
+    said = ((error.details() or "").strip() or error.code().name).splitlines()[0]
     decides = (make for code, text, make in REFUSALS if code is error.code() and text in said)
     return next(decides, _broken)(asked, said)

@@ -118,7 +118,7 @@ def _candidates(answer: ModelInferResponse, call: Call) -> Candidates:
     if len(answer.raw_output_contents) != len(wanted):
         raise _broken(call, EMPTY)
     tensors = [_array(*answered, call) for answered in zip(answer.outputs, answer.raw_output_contents, strict=True)]
-    return tensors[0] if call.card.raw is None else candidates_of(tensors, call.card)
+    return tensors[0] if call.card.raw is None else candidates_of(tensors, call)
 
 
 def _array(output: ModelInferResponse.InferOutputTensor, raw: bytes, call: Call) -> NDArray[Any]:

@@ -38,11 +38,15 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """The served graph at FP32 against the numpy reference on the untouched file."""
+    """The served graph at FP32 against the numpy reference on the untouched file.
+
+    `rows` is how many scored above 0 and so could be compared; None where an older version did not count them.
+    """
 
     pictures: int
     worst_box_px: float
     worst_score: float
+    rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,7 @@ class Card:
     agreement: Agreement | None = None
     engine: Engine | None = None
     raw: RawHead | None = None
+    source_file_sha256: str = ""
     confidence: Share = 0.25
     iou: Share = 0.7
 

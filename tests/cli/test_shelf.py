@@ -118,6 +118,10 @@ def test_signing_and_each_answer_of_the_check(repository: Path, tmp_path: Path) 
     (version / "model.onnx").write_bytes(whole)
     (version / "more").write_bytes(b"")
     assert check() == (44, "file-unsigned")
+    (version / "more").unlink()
+    config = repository / "shapes" / "config.pbtxt"
+    config.write_text(config.read_text().replace('"model.py"', '"../x/evil.py"'))
+    assert check() == (41, "file-changed")
 
 
 def test_a_version_for_tensorrt_is_not_activated_before_its_plan_is_built(

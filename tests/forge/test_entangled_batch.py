@@ -95,3 +95,20 @@ def test_a_batch_of_one_is_freed_rightly_or_refused(tensor: Callable[[Sketch], s
             raise
         return
     np.testing.assert_allclose(run({"images": images})[0], Reference(reading).candidates(images, 10), atol=1e-4)
+
+
+def test_boxes_of_another_picture_are_found_where_no_row_scores() -> None:
+    """Scores that only a red picture has hide the boxes of the first picture in every row."""
+    sketch = Sketch(metadata=NAMES, batch="batch")
+    bare = sketch.op("Gather", sketch.centres(84), sketch.const(np.array(0)), axis=0)
+    first = sketch.op("Unsqueeze", bare, sketch.const(np.array([0])))
+    boxes = sketch.op("Add", first, sketch.op("Mul", sketch.centres(84), sketch.floats(0)))
+    red = sketch.op("Slice", "images", *(sketch.const(np.array([value])) for value in (0, 1, 1)))
+    others = sketch.op("Slice", "images", *(sketch.const(np.array([value])) for value in (1, 3, 1)))
+    least = sketch.op("ReduceMin", red, axes=[1, 2, 3], keepdims=1)
+    gap = sketch.op("Sub", least, sketch.op("ReduceMax", others, axes=[1, 2, 3], keepdims=1))
+    gate = sketch.op("Squeeze", sketch.op("Relu", gap), sketch.const(np.array([3])))
+    rows = sketch.op("Concat", boxes, sketch.op("Mul", sketch.unit(84, 4), gate), axis=-1)
+    sketch.give(sketch.op("Transpose", rows, perm=[0, 2, 1]), "output0", 8, 84)
+    with pytest.raises(ModelRefused, match=STUCK):
+        served_graph(reading_of(sketch.model()), 10, 8)

@@ -11,6 +11,7 @@ from lookonce.cli import wishes
 from lookonce.cli.console import err, out, progress
 from lookonce.cli.inspecting import feeding, table
 from lookonce.forge.importing import Imported, Order, import_model
+from lookonce.forge.parity import doubt_of
 
 
 def import_(
@@ -75,7 +76,7 @@ def told(done: Imported, order: Order) -> dict[str, str]:
     }
     if card.parity is not None:
         worst = f"worst {card.parity.worst_box_px:.2g} px, {card.parity.worst_score:.2g} of score"
-        rows["equals source"] = f"{worst}, {card.parity.pictures} pictures"
+        rows["equals source"] = f"{worst}, {card.parity.rows} rows of {card.parity.pictures} pictures"
     if card.agreement is not None:
         agreement = card.agreement
         rows["agrees with fp32"] = f"{agreement.share:.2%} of {agreement.detections} detections: {agreement.verdict}"
@@ -84,6 +85,7 @@ def told(done: Imported, order: Order) -> dict[str, str]:
 
 def remarks(done: Imported) -> list[str]:
     card, said = done.card, [*filter(None, [done.reading.doubt]), *done.pictures.remarks]
+    said += filter(None, [doubt_of(card.parity)])
     if not done.reading.labels_found:
         said.append("the file names no classes; they are called class_0, class_1 and so on. Give names with --labels.")
     if card.agreement is not None and card.agreement.verdict == "insufficient":

@@ -13,6 +13,7 @@ from lookonce.cli import console
 from lookonce.errors import LocalTritonFailed, RepositoryRefused
 from lookonce.forge import repository as shelf
 from lookonce.forge import signing
+from lookonce.forge.parity import doubt_of
 from lookonce.forge.repository import Published
 from lookonce.local.endpoint import Endpoint, reload_model, running
 
@@ -165,7 +166,7 @@ def _facts(model: Published, card: Card) -> dict[str, str]:
         "precision": card.precision,
         "target": card.target,
         "accuracy": _accuracy(card.accuracy),
-        "equals source": _parity(card.parity),
+        "equals source": doubt_of(card.parity) or _parity(card.parity),
         "agrees with fp32": _agreement(card.agreement),
         "engine": _engine(card.engine),
         "exporter": card.exporter,
@@ -188,6 +189,8 @@ def _accuracy(accuracy: Accuracy | None) -> str:
 
 
 def _parity(parity: Parity | None) -> str:
+    if doubt_of(parity):
+        return "not proved"
     return "no" if parity is None else f"within {parity.worst_box_px:.1g} px"
 
 

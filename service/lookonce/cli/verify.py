@@ -12,8 +12,9 @@ from rich.text import Text
 from lookonce.card import Verdict
 from lookonce.cli import shelf
 from lookonce.cli.console import err, out, progress
+from lookonce.errors import ModelRefused
 from lookonce.forge.agreement import CONFIDENCE, LEAST_IOU, MOST_SCORE_CHANGE, REQUIRED_SHARE, Comparison, gate
-from lookonce.forge.parity import MOST_BOX_PX, MOST_SCORE
+from lookonce.forge.parity import MOST_BOX_PX, MOST_SCORE, doubt_of
 from lookonce.forge.plots import VERDICT_COLOURS, draw_comparison, verdict_text
 from lookonce.forge.repository import published, version_folder
 from lookonce.forge.verification import Verified, verify_version
@@ -31,6 +32,8 @@ def verify(
 ) -> None:
     """Compare a published version with the file it came from, and its precision with FP32."""
     card = published(repository, name).card(version)
+    if picture is not None:
+        check_is_drawable(picture)
     with progress() as report:
         done = verify_version(version_folder(repository, card), card, images, report)
     if as_json:
@@ -63,7 +66,7 @@ def show(done: Verified) -> None:
         out.print(Text(f"{verdict_text(done.comparison)}.", f"bold {colour}"))
         if done.comparison.agreement.emulated:
             err.print("[yellow]Note:[/] half precision ran emulated on a CPU; verify again where it is served.")
-    for remark in done.pictures.remarks:
+    for remark in filter(None, (doubt_of(done.parity), *done.pictures.remarks)):
         err.print(f"[yellow]Note:[/] {remark}", soft_wrap=True)
 
 
@@ -72,6 +75,7 @@ def parity_table(done: Verified) -> Table:
     table = _table("FP32 graph against its source", "worst", "allowed")
     table.add_row("box", f"{parity.worst_box_px:.2g} px", f"{MOST_BOX_PX} px")
     table.add_row("score", f"{parity.worst_score:.2g}", f"{MOST_SCORE:g}")
+    table.add_row("rows", str(parity.rows), "that score above 0")
     table.add_row("pictures", str(parity.pictures), "")
     return table
 
@@ -92,11 +96,22 @@ def agreement_table(comparison: Comparison) -> Table:
     return table
 
 
+def check_is_drawable(picture: Path) -> None:
+    """Said before the work, which takes minutes."""
+    if picture.suffix.lower() != ".png":
+        raise ModelRefused(f"--picture {picture} is no name for a PNG; let it end in .png.")
+    if not picture.parent.is_dir() or picture.is_dir():
+        raise ModelRefused(f"--picture {picture} cannot be written: {picture.parent} is no folder; make it first.")
+
+
 def draw(done: Verified, picture: Path) -> None:
     if done.comparison is None:
         err.print("[yellow]Note:[/] nothing to draw: the version is served in FP32.")
         return
-    draw_comparison(done.comparison, done.pictures, f"{done.card.name} version {done.card.version}", picture)
+    try:
+        draw_comparison(done.comparison, done.pictures, f"{done.card.name} version {done.card.version}", picture)
+    except OSError as error:
+        raise ModelRefused(f"--picture {picture} cannot be written ({error.strerror}); name another place.") from error
     err.print(f"Drawn to {picture}", highlight=False, soft_wrap=True)
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import onnx
 
-from lookonce.card import Agreement, Card, Parity, Precision, Recipe, Target
+from lookonce.card import Card, Parity, Precision, Recipe, Target
 from lookonce.errors import ModelRefused
 from lookonce.forge import gallery
 from lookonce.forge.agreement import Comparison, Rule, compare, gate
 from lookonce.forge.gallery import Gallery
 from lookonce.forge.half import to_fp16
-from lookonce.forge.parity import check_parity
+from lookonce.forge.parity import OneRun, check_parity, is_half
 from lookonce.forge.progress import Report, unheard
 from lookonce.forge.quantise import quantise
 from lookonce.forge.recognise import Reading, Wishes, read
@@ -22,14 +22,14 @@ from lookonce.forge.reference import Reference
 from lookonce.forge.repository import check_admits, next_version, publish
 from lookonce.forge.rounding import runner_at
 from lookonce.forge.running import Candidates, Images, runner_of
-from lookonce.forge.source import read_source
+from lookonce.forge.source import Source, read_source
 from lookonce.forge.staging import check_name, staging
-from lookonce.forge.surgery import rows_kept, served_graph
+from lookonce.forge.surgery import MOST_CANDIDATES, rows_kept, served_graph
 from lookonce.vision.letterbox import Geometry
 
 SERVED, SOURCE = "model.onnx", "source.onnx"
 PARITY_PICTURES, DRAWN_PICTURES, FOLDER_PICTURES = 8, 48, 500
-MOST_BATCH = 1024
+MOST_BATCH, LAST_VERSION = 1024, 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +75,7 @@ def import_model(order: Order, report: Report = unheard) -> Imported:
         served = _at_precision(order, full, geometry, report)
         comparison = compare_with_full(card, full, served, pictures, report)
         agreement = gate(comparison, accept=order.accept) if comparison else None
-        finished = _finish(card, served, parity, agreement)
-        _write(folder, served, reading)
+        finished = replace(_write(folder, card, served, reading), parity=parity, agreement=agreement)
         publish(order.repository, finished, folder)
     return Imported(finished, reading, pictures, comparison)
 
@@ -97,12 +96,16 @@ def pictures_for(geometry: Geometry, folder: Path | None, report: Report = unhea
 def parity_of(
     reading: Reading, full: onnx.ModelProto, card: Card, pictures: Sequence[Images], report: Report = unheard
 ) -> Parity:
+    few = pictures[:PARITY_PICTURES]
+    if is_half(reading):
+        both = OneRun(reading, full)
+        return check_parity(both.reference, both.served, few, report)
     reference = Reference(reading)
 
     def answer(images: Images) -> Candidates:
         return reference.candidates(images, card.candidates)
 
-    return check_parity(answer, runner_of(full, literal=True), pictures[:PARITY_PICTURES], report)
+    return check_parity(answer, runner_of(full, literal=True), few, report)
 
 
 def compare_with_full(
@@ -135,10 +138,10 @@ def reading_again(folder: Path, card: Card) -> Reading:
 def _check_numbers(order: Order) -> None:
     if not 1 <= order.max_batch <= MOST_BATCH:
         raise ModelRefused(f"--max-batch {order.max_batch} is out of range; choose 1 to {MOST_BATCH}.")
-    if order.candidates < 1:
-        raise ModelRefused(f"--candidates {order.candidates} is out of range; choose 1 or more.")
-    if order.version is not None and order.version < 1:
-        raise ModelRefused(f"--version {order.version} is out of range; versions are 1, 2, 3 and so on.")
+    if not 1 <= order.candidates <= MOST_CANDIDATES:
+        raise ModelRefused(f"--candidates {order.candidates} is out of range; choose 1 to {MOST_CANDIDATES}.")
+    if order.version is not None and not 1 <= order.version <= LAST_VERSION:
+        raise ModelRefused(f"--version {order.version} is out of range; versions are 1, 2, 3 up to {LAST_VERSION}.")
     if order.precision is Precision.INT8 and order.calibration is None:
         raise ModelRefused("--precision int8 is calibrated on pictures; give a folder of them with --calibration.")
 
@@ -175,11 +178,16 @@ def _at_precision(order: Order, full: onnx.ModelProto, geometry: Geometry, repor
     return full
 
 
-def _finish(card: Card, served: onnx.ModelProto, parity: Parity, agreement: Agreement | None) -> Card:
-    digest = sha256(served.SerializeToString()).hexdigest()
-    return replace(card, served_sha256=digest, parity=parity, agreement=agreement)
+def _write(folder: Path, card: Card, served: onnx.ModelProto, reading: Reading) -> Card:
+    """Both files, and the card with their digests."""
+    files = {SERVED: served.SerializeToString(), SOURCE: _source_bytes(reading.probed.source)}
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    digests = {name: sha256(data).hexdigest() for name, data in files.items()}
+    return replace(card, served_sha256=digests[SERVED], source_file_sha256=digests[SOURCE])
 
 
-def _write(folder: Path, served: onnx.ModelProto, reading: Reading) -> None:
-    (folder / SERVED).write_bytes(served.SerializeToString())
-    (folder / SOURCE).write_bytes(reading.probed.source.model.SerializeToString())
+def _source_bytes(source: Source) -> bytes:
+    """The file as it came; where its weights lie beside it, or it is no longer there, one file with all of it."""
+    data = source.path.read_bytes() if source.path.is_file() else b""
+    return data if sha256(data).hexdigest() == source.sha256 else source.model.SerializeToString()

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from lookonce.forge.execution import Execution
 from lookonce.forge.recognise import Reading, run_source
-from lookonce.vision.heads import Decoded, Floats, top_candidates
+from lookonce.vision.heads import Decoded, Floats, Outputs, top_candidates
 
 
 class Reference:
@@ -17,12 +17,15 @@ class Reference:
 
     def decoded(self, image: NDArray[np.uint8]) -> Decoded:
         """Every row of one picture [H,W,3]."""
-        probed, layout = self._reading.probed, self._reading.layout
+        return self._reading.layout.decode(self.raw(image), self._reading.spec)
+
+    def raw(self, image: NDArray[np.uint8]) -> Outputs:
+        """The source's own tensors for one picture [H,W,3], in the order its layout reads them."""
+        probed = self._reading.probed
         images = np.repeat(image[None], probed.picture.batch or 1, axis=0)
         outputs = run_source(self._run, probed.picture, self._reading.feeding, images, probed.source)
         by_name = dict(zip(probed.facts.names, outputs, strict=True))
-        ordered = [by_name[name][:1] for name in self._reading.output_names]
-        return layout.decode(ordered, self._reading.spec)
+        return [by_name[name][:1] for name in self._reading.output_names]
 
     def candidates(self, images: NDArray[np.uint8], k: int) -> Floats:
         """UINT8 [N,H,W,3] to FP32 [N,K,6]."""

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import onnxruntime
 import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]
 from numpy.typing import NDArray
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime  # it reports to its maker unless told so before
 
 Images: TypeAlias = NDArray[np.uint8]
 Candidates: TypeAlias = NDArray[np.float32]

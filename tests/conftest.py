@@ -70,7 +70,7 @@ def call_of(card_of: Callable[..., Card]) -> Callable[..., Call]:
 
 @pytest.fixture(scope="session")
 def lay_model(card_of: Callable[..., Card]) -> Callable[..., Path]:
-    """Put a Python model for Triton into a repository folder; `change` edits its config first."""
+    """Put a Python model with one instance, whose queue can be watched, into a repository; `change` edits its config."""
 
     def lay(repository: Path, name: str = "echo", change: Changed = _unchanged, source: Path = BEHAVIOURS) -> Path:
         folder = repository / name
@@ -78,6 +78,7 @@ def lay_model(card_of: Callable[..., Card]) -> Callable[..., Path]:
         (folder / "1" / "model.py").write_text(source.read_text())
         config = config_for(card_of(name))
         del config.model_warmup[:]
+        config.instance_group[0].count = 1
         change(config)
         (folder / "config.pbtxt").write_text(config_to_text(config))
         return folder

@@ -70,7 +70,7 @@ def call_of(card_of: Callable[..., Card]) -> Callable[..., Call]:
 
 @pytest.fixture(scope="session")
 def lay_model(card_of: Callable[..., Card]) -> Callable[..., Path]:
-    """Put a Python model with one instance, whose queue can be watched, into a repository; `change` edits its config."""
+    """Put a Python model of one instance, whose queue can be watched, into a folder; `change` edits its config."""
 
     def lay(repository: Path, name: str = "echo", change: Changed = _unchanged, source: Path = BEHAVIOURS) -> Path:
         folder = repository / name

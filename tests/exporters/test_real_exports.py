@@ -155,7 +155,7 @@ def test_our_decoder_gives_each_query_the_best_of_the_classes_that_transformers_
 def test_the_served_graph_equals_the_reference(exports: Path, name: str) -> None:
     path = exports / f"{name}.onnx"
     (served, kept), reference = served_of(path), Reference(reading_of(path))
-    run = Execution(served)
+    run = Execution(served, literal=True)
     for told in told_by(path):
         box_px, score = compare_rows(
             reference.candidates(told.image[None], kept)[0], run({"images": told.image[None]})[0][0], name

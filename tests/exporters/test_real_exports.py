@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from lookonce.errors import LayoutUnknown
-from lookonce.forge.execution import Execution
 from lookonce.forge.feeding import fed
 from lookonce.forge.parity import MOST_BOX_PX, MOST_SCORE, compare_rows
 from lookonce.forge.recognise import Reading, Wishes, read
 from lookonce.forge.reference import Reference
+from lookonce.forge.running import Execution
 from lookonce.forge.source import read_source
 from lookonce.forge.surgery import rows_kept, served_graph
 from lookonce.vision.heads import top_candidates

@@ -11,8 +11,8 @@ from tests.forge.readings import NAMES, Draw, model, reading_of, said_plainly
 from tests.forge.sources import Sketch
 
 from lookonce.errors import ModelRefused
-from lookonce.forge.execution import Execution
 from lookonce.forge.reference import Reference
+from lookonce.forge.running import Execution
 from lookonce.forge.surgery import served_graph
 
 

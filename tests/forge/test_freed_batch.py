@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from lookonce.forge.batch import free_batch
-from lookonce.forge.execution import Execution
 from lookonce.forge.pen import Pen
+from lookonce.forge.running import Execution
 
 SIDE = 4
 RANDOM = np.random.default_rng(3)

@@ -12,10 +12,10 @@ from tests.forge import sources
 from tests.forge.readings import source_of
 from tests.vision import naive
 
-from lookonce.forge.execution import Execution
 from lookonce.forge.layouts.table import LAYOUTS
 from lookonce.forge.recognise import Reading, Wishes, read
 from lookonce.forge.reference import Reference
+from lookonce.forge.running import Execution
 from lookonce.forge.surgery import MOST_CANDIDATES, rows_kept, served_graph
 from lookonce.vision.letterbox import Fit
 
@@ -241,7 +241,7 @@ def test_the_colours_and_the_scale_reach_the_source_as_they_should() -> None:
 def test_there_are_never_more_candidates_than_rows(layout: str) -> None:
     reading = reading_of(layout)
     images = sources.noise(1)
-    rows = Reference(reading).count_rows()
+    rows = reading.rows
     assert rows_kept(reading, 100_000) == rows
     assert rows_kept(reading, 1) == 1
     for kept in (1, rows):
@@ -250,7 +250,7 @@ def test_there_are_never_more_candidates_than_rows(layout: str) -> None:
 
 def test_candidates_are_capped_where_tensorrts_top_k_ends() -> None:
     reading = reading_of("yolov5", width=320, height=320, classes=1)
-    assert Reference(reading).count_rows() == 6300
+    assert reading.rows == 6300
     assert rows_kept(reading, 5000) == MOST_CANDIDATES == 3840
     images = sources.noise(1, 320, 320)
     found = served(served_graph(reading, 3840, 1), images)

@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from lookonce.forge.execution import Execution
 from lookonce.forge.pen import Pen
+from lookonce.forge.running import Execution
 from lookonce.forge.stack import Shape, Stack, Stuck
 from lookonce.forge.stack_rules import RULES, attributes
 

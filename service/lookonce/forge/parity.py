@@ -9,11 +9,10 @@ from onnx import ModelProto, TensorProto
 
 from lookonce.card import INPUT, Parity
 from lookonce.errors import ParityBroken
-from lookonce.forge.execution import Execution
 from lookonce.forge.progress import Report, unheard
 from lookonce.forge.recognise import Reading
 from lookonce.forge.reference import Reference
-from lookonce.forge.running import Candidates, Images, Runner
+from lookonce.forge.running import Candidates, Execution, Images, Runner
 from lookonce.forge.surgery import revealed
 from lookonce.vision.heads import Decoded, top_candidates
 

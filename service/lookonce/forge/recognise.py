@@ -8,7 +8,6 @@ import onnx
 
 from lookonce.errors import BadModelFile, LayoutUnknown, ModelRefused
 from lookonce.forge import plugin
-from lookonce.forge.execution import Execution
 from lookonce.forge.feeding import SIZES_INPUT, Picture, fed, picture_input, resized, sizes
 from lookonce.forge.layouts.facts import Facts
 from lookonce.forge.layouts.rows import Shape
@@ -21,8 +20,9 @@ from lookonce.forge.layouts.table import (
     of_that_shape,
     that_look_like,
 )
+from lookonce.forge.running import Execution
 from lookonce.forge.source import Source, check_opset
-from lookonce.vision.heads import Anchors, Floats, HeadSpec, Outputs
+from lookonce.vision.heads import Anchors, Decoded, Floats, HeadSpec, Outputs
 from lookonce.vision.letterbox import Fit
 
 TASKS = {
@@ -73,6 +73,7 @@ class Reading:
     labels_found: bool
     output_names: tuple[str, ...]
     output_shapes: tuple[Shape, ...]
+    rows: int
     doubt: str = ""
 
 
@@ -147,7 +148,7 @@ def read_probed(probed: Probed, wishes: Wishes) -> Reading:
     said = wishes.labels if wishes.labels is not None else source.labels
     labels = _labels(source, said, classes)
     spec = HeadSpec(probed.facts.width, probed.facts.height, classes, _anchors(layout, wishes), layout.scale_xy)
-    doubted = _doubted(probed, layout, names, spec)
+    decoded, doubted = _decoded(probed, layout, names, spec)
     if doubted and wishes.layout is None:
         raise LayoutUnknown(f"{doubted} If it is one all the same, insist with --layout {layout.name}.")
     return Reading(
@@ -160,6 +161,7 @@ def read_probed(probed: Probed, wishes: Wishes) -> Reading:
         labels_found=bool(said),
         output_names=names,
         output_shapes=shapes,
+        rows=decoded.scores.shape[1],
         doubt=doubted,
     )
 
@@ -261,8 +263,8 @@ def _is_table(rows: Floats, column: int) -> bool:
     return rows.ndim == 3 and rows.shape[2] > column and rows.size > 0
 
 
-def _doubted(probed: Probed, layout: Layout, names: Sequence[str], spec: HeadSpec) -> str:
-    """What one run says against the layout, or nothing. Raises ModelRefused where it could not even be served."""
+def _decoded(probed: Probed, layout: Layout, names: Sequence[str], spec: HeadSpec) -> tuple[Decoded, str]:
+    """What one run means, and what it says against the layout. Raises ModelRefused where that could not be served."""
     by_name = dict(zip(probed.facts.names, probed.outputs, strict=True))
     outputs = [by_name[name] for name in names]
     with np.errstate(all="ignore"):
@@ -275,7 +277,7 @@ def _doubted(probed: Probed, layout: Layout, names: Sequence[str], spec: HeadSpe
             "name every class with --labels, or another layout with --layout."
         )
     told = f"{probed.source.path} does not look like {layout.name} ({layout.meaning}): on a picture of noise {said}."
-    return told if said else ""
+    return decoded, told if said else ""
 
 
 def _count_classes(layout: Layout, facts: Facts) -> int:

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.forge.execution import Execution
 from lookonce.forge.recognise import Reading, run_source
+from lookonce.forge.running import Execution
 from lookonce.vision.heads import Decoded, Floats, Outputs, top_candidates
 
 
@@ -30,8 +30,3 @@ class Reference:
     def candidates(self, images: NDArray[np.uint8], k: int) -> Floats:
         """UINT8 [N,H,W,3] to FP32 [N,K,6]."""
         return np.concatenate([top_candidates(self.decoded(image), k) for image in images])
-
-    def count_rows(self) -> int:
-        """A: how many rows the source gives for one picture."""
-        blank = np.zeros((self._reading.spec.height, self._reading.spec.width, 3), np.uint8)
-        return int(self.decoded(blank).scores.shape[1])

@@ -1,15 +1,15 @@
 """A graph in memory, run on this machine's CPU."""
 
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from lookonce.card import INPUT, OUTPUT
-from lookonce.errors import BadModelFile
+from lookonce.card import INPUT
+from lookonce.errors import BadModelFile, ModelRefused
 
 Images: TypeAlias = NDArray[np.uint8]
 Candidates: TypeAlias = NDArray[np.float32]
@@ -36,11 +36,20 @@ def reason_of(error: Exception) -> str:
     return str(error).partition("\n")[0].rpartition("[ONNXRuntimeError]")[2].split(" : ", 3)[-1].strip(". ")[:300]
 
 
+class Execution:
+    """One graph, loaded once: any inputs, any outputs."""
+
+    def __init__(self, model: ModelProto, *, literal: bool = False) -> None:
+        self._session = session_of(model, literal=literal)
+
+    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        try:
+            return [np.asarray(output) for output in self._session.run(None, dict(inputs))]
+        except Exception as error:
+            raise ModelRefused(f"ONNX Runtime cannot run the graph ({reason_of(error)}); export it again.") from error
+
+
 def runner_of(model: ModelProto, *, literal: bool = False) -> Runner:
-    session = session_of(model, literal=literal)
-
-    def run(images: Images) -> Candidates:
-        candidates: Candidates = session.run([OUTPUT], {INPUT: images})[0]
-        return candidates
-
-    return run
+    """A graph on our contract."""
+    run = Execution(model, literal=literal)
+    return lambda images: run({INPUT: images})[0]

@@ -11,13 +11,12 @@ from onnx import TensorProto, helper
 from lookonce.card import INPUT, OUTPUT, ROW
 from lookonce.errors import BadModelFile, ModelRefused
 from lookonce.forge.batch import BATCH, free_batch
-from lookonce.forge.execution import Execution
 from lookonce.forge.feeding import SIZES_INPUT
 from lookonce.forge.layouts.rows import Head, Kept, Rows
 from lookonce.forge.pen import Pen
 from lookonce.forge.pictures import draw_picture
 from lookonce.forge.recognise import Reading
-from lookonce.forge.reference import Reference
+from lookonce.forge.running import Execution
 from lookonce.vision.heads import Floats
 from lookonce.vision.letterbox import Geometry, letterbox
 
@@ -47,7 +46,7 @@ def served_graph(reading: Reading, candidates: int, max_batch: int) -> onnx.Mode
 
 def rows_kept(reading: Reading, wanted: int) -> int:
     """K: never more than there are rows, nor than TensorRT's TopK takes."""
-    return min(wanted, MOST_CANDIDATES, Reference(reading).count_rows())
+    return min(wanted, MOST_CANDIDATES, reading.rows)
 
 
 def check_batch(served: onnx.ModelProto, reading: Reading, max_batch: int) -> None:

@@ -1,6 +1,7 @@
 """From a published version's graph to its TensorRT plan: built once, tried, and only then put beside the graph."""
 
 import math
+import os
 import re
 import shutil
 import tempfile
@@ -155,7 +156,7 @@ def prepare(order: Order, card: Card) -> Job:
     onnx = repository.version_folder(order.repository, card).absolute() / GRAPH
     digest = _digest_of_graph(onnx, card)
     profile = profile_of(card, order.best_batch)
-    trtexec = ask_trtexec(find_trtexec(order.trtexec), order.cache / "logs" / "trtexec-help.log")
+    trtexec = ask_trtexec(find_trtexec(order.trtexec), order.cache / "logs" / f"trtexec-help-{os.getpid()}.log")
     gpu = find_gpu(order.device)
     ingredients = Ingredients(digest, trtexec.version, gpu.compute_capability, card.precision, profile)
     return Job(order, card, onnx, trtexec, gpu, ingredients)

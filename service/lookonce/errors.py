@@ -64,7 +64,13 @@ class UnknownVersion(NotServed):
 
 
 class TryLater(ServiceError):
+    """Nothing is wrong with the request; it may be sent again after `retry_after_s`."""
+
     code = "try-later"
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class Overloaded(TryLater):
@@ -171,3 +177,27 @@ class LocalTritonFailed(WorkshopError):
     """The local Triton could not be prepared, started or kept running."""
 
     code = "local-triton-failed"
+
+
+class SettingsRefused(WorkshopError):
+    """The settings contradict themselves, or would serve strangers without being told to."""
+
+    code = "settings-refused"
+
+
+class GatewayFailed(WorkshopError):
+    """The gateway could not open its ports, or one of its servers ended by itself."""
+
+    code = "gateway-failed"
+
+
+class DetectionFailed(WorkshopError):
+    """The service could not be asked, or did not take every picture."""
+
+    code = "detection-failed"
+
+
+class ExtraMissing(WorkshopError):
+    """A part of LookOnce was called that was not installed."""
+
+    code = "extra-missing"

@@ -29,6 +29,10 @@ EXIT_CODES: dict[type[errors.LookOnceError], int] = {
     errors.WrongKey: 43,
     errors.FileUnsigned: 44,
     errors.LocalTritonFailed: 50,
+    errors.SettingsRefused: 60,
+    errors.GatewayFailed: 61,
+    errors.DetectionFailed: 62,
+    errors.ExtraMissing: 63,
 }
 
 

@@ -1,0 +1,60 @@
+"""Log lines on stderr: JSON for machines, text for people."""
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
+from structlog.typing import Processor
+
+LEVELS: Final[Mapping[str, int]] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+FORMS: Final[Mapping[str, tuple[Processor, ...]]] = {
+    "json": (structlog.processors.format_exc_info, structlog.processors.JSONRenderer()),
+    "text": (
+        structlog.dev.ConsoleRenderer(
+            colors=False, pad_event_to=0, sort_keys=False, exception_formatter=structlog.dev.plain_traceback
+        ),
+    ),
+}
+"""Tracebacks are plain: one that shows local variables would show keys."""
+
+
+def logger(level: str, form: str) -> structlog.stdlib.BoundLogger:
+    """A logger of its own; structlog's and Python's own configuration stay as they are."""
+    log: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        processors=[
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.add_log_level,
+            *FORMS[form],
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+    )
+    return log.bind()
+
+
+class Adopted(logging.Handler):
+    """Takes in what libraries say through Python's own logging."""
+
+    def __init__(self, log: structlog.stdlib.BoundLogger) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say = self._log.error if record.levelno >= logging.ERROR else self._log.warning
+        say(record.getMessage(), logger=record.name, exc_info=record.exc_info)
+
+
+def adopt_libraries(log: structlog.stdlib.BoundLogger) -> None:
+    """uvicorn, grpc and asyncio speak through our lines from now on, when they have something to worry about.
+
+    What python-multipart worries about is the caller's form, which is answered to the caller.
+    """
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    logging.basicConfig(level=logging.WARNING, handlers=[Adopted(log)], force=True)

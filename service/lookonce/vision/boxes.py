@@ -17,9 +17,16 @@ def area(boxes_xyxy: Boxes) -> Boxes:
 
 def iou_matrix(first_xyxy: Boxes, second_xyxy: Boxes) -> Boxes:
     """Overlap of each box of `first` [M,4] with each of `second` [N,4], as [M,N]; 0 where both are empty."""
-    low = np.maximum(first_xyxy[:, None, :2], second_xyxy[None, :, :2])
-    high = np.minimum(first_xyxy[:, None, 2:], second_xyxy[None, :, 2:])
-    shared = area(np.concatenate([low, high], axis=-1))
-    union = area(first_xyxy)[:, None] + area(second_xyxy)[None, :] - shared
+    shared = _shared_side(first_xyxy[:, 0::2], second_xyxy[:, 0::2])
+    shared *= _shared_side(first_xyxy[:, 1::2], second_xyxy[:, 1::2])
+    union = np.add.outer(area(first_xyxy), area(second_xyxy))
+    union -= shared
     overlap: Boxes = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return overlap
+
+
+def _shared_side(first: Boxes, second: Boxes) -> Boxes:
+    """How long each stretch `from to` of `first` [M,2] and each of `second` [N,2] run together, as [M,N]."""
+    length = np.minimum.outer(first[:, 1], second[:, 1])
+    length -= np.maximum.outer(first[:, 0], second[:, 0])
+    return np.maximum(length, 0, out=length)

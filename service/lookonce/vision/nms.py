@@ -1,4 +1,4 @@
-"""Greedy non-maximum suppression over one picture's candidates."""
+"""Non-maximum suppression over one picture's candidates."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,21 @@ from numpy.typing import NDArray
 from lookonce.vision.boxes import iou_matrix
 from lookonce.vision.letterbox import Boxes
 
+SIGMA = 0.5
+"""How soon a soft suppression fades: a score halves at an overlap of about 0.6."""
+
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """What is kept of a model's candidates."""
+    """What is kept of a model's candidates. No classes named: all of them."""
 
     confidence: float = 0.25
     iou: float = 0.7
     max_detections: int = 300
     class_agnostic: bool = False
     needed: bool = True
+    classes: tuple[int, ...] = ()
+    soft: bool = False
 
 
 def suppress(candidates: Boxes, rule: Suppression) -> Boxes:
@@ -26,9 +31,14 @@ def suppress(candidates: Boxes, rule: Suppression) -> Boxes:
     Rows that hold no number, as an overflow in half precision leaves them, are no detections.
     """
     sound = np.isfinite(candidates).all(axis=1)
-    confident = candidates[sound & (candidates[:, 4] >= rule.confidence) & (candidates[:, 5] >= 0)]
+    wanted = sound & (candidates[:, 4] >= rule.confidence) & (candidates[:, 5] >= 0)
+    if rule.classes:
+        wanted &= np.isin(candidates[:, 5], rule.classes)
+    confident = candidates[wanted]
     if not rule.needed:
         return confident[: rule.max_detections]
+    if rule.soft:
+        return faded(confident, rule)
     return confident[greedy(confident, rule)[: rule.max_detections]]
 
 
@@ -42,3 +52,18 @@ def greedy(rows: Boxes, rule: Suppression) -> NDArray[np.intp]:
         if alive[index]:
             alive[index + 1 :] &= ~overlaps[index, index + 1 :]
     return np.flatnonzero(alive)
+
+
+def faded(rows: Boxes, rule: Suppression) -> Boxes:
+    """Soft suppression with a Gaussian: what overlaps a better row loses score by it, and goes when that is too low."""
+    left, kept = rows.copy(), [rows[:0]]
+    while len(left) and len(kept) <= rule.max_detections:
+        best = int(left[:, 4].argmax())
+        row, left = left[best : best + 1], np.delete(left, best, axis=0)
+        kept.append(row)
+        overlap = iou_matrix(row[:, :4], left[:, :4])[0]
+        if not rule.class_agnostic:
+            overlap *= left[:, 5] == row[0, 5]
+        left[:, 4] *= np.exp(-(overlap**2) / SIGMA, dtype=np.float32)
+        left = left[left[:, 4] >= rule.confidence]
+    return np.concatenate(kept)

@@ -1,0 +1,1 @@
+"""Bytes in, detections out: the one path that every transport walks."""

@@ -1,0 +1,74 @@
+"""A bounded number of things at once: who cannot wait is refused, who can waits in line."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from lookonce.errors import Overloaded
+
+
+@dataclass(slots=True)
+class Admission:
+    """`limit` of `what` at once, first come first served."""
+
+    limit: int
+    what: str = "images"
+    in_flight: int = 0
+    _line: deque[tuple[int, asyncio.Future[None]]] = field(default_factory=deque)
+
+    @asynccontextmanager
+    async def room_for(self, images: int, *, patient: bool) -> AsyncIterator[None]:
+        wanted = min(images, self.limit)
+        if patient:
+            await self._wait(wanted)
+        else:
+            self.refuse_when_full(wanted)
+            self.in_flight += wanted
+        try:
+            yield
+        finally:
+            self._leave(wanted)
+
+    def refuse_when_full(self, images: int = 1) -> None:
+        if self._line or self.in_flight + images > self.limit:
+            raise Overloaded(f"all {self.limit} {self.what} that are taken at once are taken; try again shortly.")
+
+    async def empty(self) -> None:
+        """Wait until nobody is left inside."""
+        async with self.room_for(self.limit, patient=True):
+            pass
+
+    async def _wait(self, images: int) -> None:
+        if not self._line and self.in_flight + images <= self.limit:
+            self.in_flight += images
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._line.append((images, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self._give_up(images, turn)
+            raise
+
+    def _give_up(self, images: int, turn: asyncio.Future[None]) -> None:
+        """Whoever goes away in the moment of being called has its room already; others may have been passed over."""
+        if not turn.cancelled():
+            self._leave(images)
+            return
+        with suppress(ValueError):
+            self._line.remove((images, turn))
+        self._call_next()
+
+    def _leave(self, images: int) -> None:
+        self.in_flight -= images
+        self._call_next()
+
+    def _call_next(self) -> None:
+        """Whoever was cancelled and has not noticed yet takes no room."""
+        while self._line and self.in_flight + self._line[0][0] <= self.limit:
+            images, turn = self._line.popleft()
+            if not turn.cancelled():
+                self.in_flight += images
+                turn.set_result(None)

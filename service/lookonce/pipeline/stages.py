@@ -1,0 +1,105 @@
+"""The work on one picture before the model and after it: pure, and run on a thread."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lookonce.card import Card
+from lookonce.errors import BackendContractBroken, ImageTooLarge, ServiceError
+from lookonce.inference.port import Candidates
+from lookonce.pipeline.request import Picture, Seen, rounded
+from lookonce.vision.headers import Header, read_header
+from lookonce.vision.images import decode
+from lookonce.vision.letterbox import Boxes, Geometry, ImageRGB, Placement, draw_onto, place, restore
+from lookonce.vision.nms import Suppression, suppress
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The largest request and the largest picture that are looked at."""
+
+    max_bytes: int
+    max_pixels: int
+    max_images: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A picture that lies on the model's input; `image` is its pixels, where they are wanted for longer."""
+
+    placement: Placement
+    image: ImageRGB | None
+    decode_ms: float
+    letterbox_ms: float
+
+
+def judged(picture: Picture, bounds: Bounds) -> Header:
+    """The picture's header, before a pixel of it is decoded."""
+    if len(picture) > bounds.max_bytes:
+        raise ImageTooLarge(
+            f"the image has {len(picture)} bytes and at most {bounds.max_bytes} are taken; send a smaller one."
+        )
+    header = read_header(picture)
+    if header.width * header.height > bounds.max_pixels:
+        raise ImageTooLarge(
+            f"the image has {header.width}×{header.height} pixels and at most {bounds.max_pixels} are taken; "
+            "send a smaller one."
+        )
+    return header
+
+
+@dataclass(frozen=True, slots=True)
+class Preparing:
+    """How a request's pictures are prepared."""
+
+    geometry: Geometry
+    bounds: Bounds
+    keep_images: bool
+
+
+def prepare(picture: Picture, canvas: ImageRGB, how: Preparing) -> Prepared:
+    """Decode the picture and lay it onto `canvas`, [height, width, 3] of the model's input."""
+    begun = time.perf_counter()
+    image = decode(picture, judged(picture, how.bounds))
+    decoded = time.perf_counter()
+    placement = place((image.shape[1], image.shape[0]), how.geometry)
+    canvas[:] = how.geometry.pad_value
+    draw_onto(canvas, image, placement)
+    laid = time.perf_counter()
+    kept = image if how.keep_images else None
+    return Prepared(placement, kept, (decoded - begun) * 1e3, (laid - decoded) * 1e3)
+
+
+def prepared_or_refused(picture: Picture | ServiceError, canvas: ImageRGB, how: Preparing) -> Prepared | ServiceError:
+    if isinstance(picture, ServiceError):
+        return picture
+    try:
+        return prepare(picture, canvas, how)
+    except ServiceError as error:
+        return error
+
+
+def labelled(candidates: Candidates, card: Card) -> Candidates:
+    """The candidates [..., 6] themselves, once every class among them is known to have a label."""
+    if (candidates[..., 5] >= len(card.labels)).any():
+        raise BackendContractBroken(
+            f"model {card.name} version {card.version} found a class that its card has no label for; import it again."
+        )
+    return candidates
+
+
+def finish(candidates: Candidates, prepared: Sequence[Prepared], rule: Suppression, *, normalized: bool) -> list[Seen]:
+    """Suppress each picture's candidates and bring the boxes home."""
+    pairs = zip(candidates, prepared, strict=True)
+    return [_seen(suppress(rows, rule), picture, normalized=normalized) for rows, picture in pairs]
+
+
+def _seen(kept: Boxes, picture: Prepared, *, normalized: bool) -> Seen:
+    size_wh = picture.placement.source_wh
+    rows = kept.copy()
+    rows[:, :4] = restore(rows[:, :4], picture.placement)
+    if normalized:
+        rows[:, :4] /= np.array(size_wh * 2, np.float32)
+    return Seen(size_wh, rounded(rows, normalized=normalized).astype(np.float32), normalized, picture.image)

@@ -1,4 +1,4 @@
-"""The three adapters, each serving the same models: what `tests/live/models` describes, as ONNX and as scripts too."""
+"""The four adapters, each serving the same models: what `tests/live/models` describes, as ONNX and as scripts too."""
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -13,6 +13,7 @@ from lookonce.errors import BackendContractBroken
 from lookonce.inference.embedded import Embedded
 from lookonce.inference.fake import Fake
 from lookonce.inference.port import Call, Candidates, Inference, ServedModel
+from lookonce.inference.spread import Spread
 from lookonce.inference.triton import Triton
 
 LayOnnx = Callable[..., Path]
@@ -101,7 +102,7 @@ def onnx_repository(lay_onnx: LayOnnx, tmp_path_factory: pytest.TempPathFactory)
     return repository
 
 
-@pytest.fixture(params=["fake", "embedded", "triton"])
+@pytest.fixture(params=["fake", "embedded", "triton", "spread"])
 async def inference(
     request: pytest.FixtureRequest, card_of: Callable[..., Card], onnx_repository: Path
 ) -> AsyncIterator[Inference]:
@@ -113,6 +114,7 @@ async def inference(
     elif kind == "embedded":
         opened = Embedded(onnx_repository)
     else:
-        opened = Triton(request.getfixturevalue("local_triton").endpoint.grpc_url)
+        url = request.getfixturevalue("local_triton").endpoint.grpc_url
+        opened = Triton(url) if kind == "triton" else Spread([Triton(url), Triton(url)])
     yield opened
     await opened.close()

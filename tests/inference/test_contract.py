@@ -25,6 +25,18 @@ def first_six(call: Call) -> np.ndarray:
     return call.images[:, 0, :2].reshape(-1, 6).astype(np.float32)
 
 
+async def test_the_models_that_are_ready_are_told_in_alphabetical_order(inference: Inference) -> None:
+    names = await inference.names()
+    assert list(names) == sorted(set(names))
+    assert {"echo", "fails", "slow", "wrong_shape", "wrong_type"} <= set(names)
+    assert {"", "nowhere", ".", ".."} & set(names) == set()
+
+
+async def test_each_model_that_is_told_can_be_asked_for(inference: Inference) -> None:
+    for name in await inference.names():
+        assert (await inference.served(name)).name == name
+
+
 async def test_a_model_tells_its_card(inference: Inference, call_of: CallOf) -> None:
     served = await inference.served("echo")
     assert (served.name, served.default_version) == ("echo", 1)
@@ -107,6 +119,6 @@ async def test_a_caller_that_goes_away_is_not_answered(inference: Inference, cal
 
 async def test_a_closed_adapter_says_so(inference: Inference, call_of: CallOf) -> None:
     await inference.close()
-    for asking in (inference.served("echo"), inference.infer(call_of())):
+    for asking in (inference.names(), inference.served("echo"), inference.infer(call_of())):
         with pytest.raises(BackendUnavailable):
             await asking

@@ -1,7 +1,5 @@
 import asyncio
 import shutil
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -76,14 +74,3 @@ async def test_a_loaded_model_does_not_need_its_file_any_more(
     await embedded.infer(call_of())
     shutil.rmtree(folder)
     assert (await embedded.infer(call_of())).shape == (1, 5, 6)
-
-
-def test_without_triton_the_command_looks_once_and_says_that_nothing_is_served(
-    lay_onnx: LayOnnx, tmp_path: Path
-) -> None:
-    lay_onnx(tmp_path / "models")
-    command = [Path(sys.executable).with_name("lookonce"), "up", "--embedded", "--repository", "models"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "echo version 1: " in done.stdout
-    assert "Nothing is served" in done.stderr

@@ -26,6 +26,11 @@ class Embedded:
     _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "embedded"))
     _is_closed: bool = False
 
+    async def names(self) -> tuple[str, ...]:
+        self._refuse_when_closed()
+        configs = await asyncio.to_thread(lambda: sorted(self.repository.glob("[!.]*/config.pbtxt")))
+        return tuple(config.parent.name for config in configs)
+
     async def served(self, name: str) -> ServedModel:
         self._refuse_when_closed()
         return await asyncio.to_thread(self._served, name)

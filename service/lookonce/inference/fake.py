@@ -35,6 +35,10 @@ class Fake:
     def __post_init__(self) -> None:
         self.failures = iter(self.failures)
 
+    async def names(self) -> tuple[str, ...]:
+        self._refuse_when_closed()
+        return tuple(sorted(self.models))
+
     async def served(self, name: str) -> ServedModel:
         self._refuse_when_closed()
         if name not in self.models:

@@ -43,6 +43,9 @@ class Call:
 
 
 class Inference(Protocol):
+    async def names(self) -> tuple[str, ...]:
+        """The models that are ready, in alphabetical order. Raises BackendUnavailable."""
+
     async def served(self, name: str) -> ServedModel:
         """The model as it is served now. Raises UnknownModel, BackendUnavailable or BackendContractBroken."""
 

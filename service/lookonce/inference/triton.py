@@ -12,7 +12,12 @@ import grpc
 import grpc.aio
 import numpy as np
 from numpy.typing import NDArray
-from tritonclient.grpc.service_pb2 import ModelConfigRequest, ModelInferRequest, ModelInferResponse
+from tritonclient.grpc.service_pb2 import (
+    ModelConfigRequest,
+    ModelInferRequest,
+    ModelInferResponse,
+    RepositoryIndexRequest,
+)
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from lookonce.errors import BackendContractBroken, BackendUnavailable
@@ -45,11 +50,17 @@ class Triton:
     def __init__(self, url: str) -> None:
         self._url = url
         self._channel = grpc.aio.insecure_channel(url, options=CHANNEL_OPTIONS)
-        self._model_config = GRPCInferenceServiceStub(self._channel).ModelConfig
+        stub = GRPCInferenceServiceStub(self._channel)
+        self._model_config, self._repository_index = stub.ModelConfig, stub.RepositoryIndex
         self._model_infer = self._channel.unary_unary(
             _MODEL_INFER, request_serializer=None, response_deserializer=ModelInferResponse.FromString
         )
         self._is_closed = False
+
+    async def names(self) -> tuple[str, ...]:
+        with self._asking(Asked(self._url, "any", ASK_TIMEOUT_S)):
+            answer = await self._repository_index(RepositoryIndexRequest(ready=True), timeout=ASK_TIMEOUT_S)
+        return tuple(sorted({model.name for model in answer.models}))
 
     async def served(self, name: str) -> ServedModel:
         with self._asking(Asked(self._url, name, ASK_TIMEOUT_S)):

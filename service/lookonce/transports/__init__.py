@@ -1,0 +1,1 @@
+"""Thin skins over one detector: REST, WebSocket and gRPC."""

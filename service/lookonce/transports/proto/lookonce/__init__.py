@@ -1,0 +1,1 @@
+"""The names that the description is imported by; nothing else lives here."""

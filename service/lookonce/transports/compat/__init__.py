@@ -1,0 +1,1 @@
+"""Other services' routes over our detector, so that their clients work unchanged."""

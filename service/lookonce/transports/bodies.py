@@ -1,0 +1,181 @@
+"""What callers post: one picture as it is, a form of them, or JSON that holds or names them.
+
+`image/*`, `application/octet-stream` and no Content-Type at all: the body is the picture.
+`multipart/form-data`: each part with a file name, or called `file`, `files`, `image` or `images`, is a picture;
+every other part is an option.
+`application/json`: `{"images": [{"base64": …} or {"url": …}, …], "options": {…}}`.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+
+from lookonce.errors import ImageFetchFailed, ImageTooLarge, InvalidImage, ServiceError, SlowBody, UnsupportedMedia
+from lookonce.pipeline.request import Picture
+from lookonce.pipeline.stages import Bounds
+from lookonce.transports.envelope import Envelope, Link, read_envelope
+from lookonce.transports.fetching import Fetcher
+from lookonce.transports.gone import CallerGone, unless_gone
+from lookonce.transports.multipart import MAX_FIELD_BYTES, MAX_FIELDS, FormReader
+
+FRAME_BYTES: Final = 2**12
+"""Room for what stands around one picture: the boundary and headers of its part, or its braces and names in JSON."""
+MAX_JSON_BYTES: Final = 64 * 2**20
+"""JSON is read in one piece, so more pictures do not make it larger than this; the largest single one always fits."""
+
+_FORM: Final = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How much is read and for how long, and who fetches what is only named; without a fetcher nobody does."""
+
+    bounds: Bounds
+    body_s: float
+    fetcher: Fetcher | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """The pictures in their order, each one that could not be had as its error; and the options as they were sent."""
+
+    pictures: list[Picture | ServiceError]
+    fields: dict[str, object] = field(default_factory=dict)
+
+
+_Read: TypeAlias = Callable[[Request, Bounds], Awaitable[Envelope]]
+
+
+async def read_posted(request: Request, reading: Reading) -> Posted:
+    """Raises BadRequest for a body that cannot be taken, and CallerGone when the caller hangs up."""
+    read = _way_to_read(request.headers)
+    async with _in_time(reading.body_s):
+        envelope = await read(request, reading.bounds)
+    return Posted(await with_fetched(request, envelope.images, reading.fetcher), envelope.fields)
+
+
+async def read_whole(request: Request, max_bytes: int, body_s: float) -> bytes:
+    """The body as it is. Raises ImageTooLarge, SlowBody and CallerGone."""
+    async with _in_time(body_s):
+        return await _whole(request, max_bytes)
+
+
+def _way_to_read(headers: Headers) -> _Read:
+    encoding = headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMedia(f"the body is encoded ({encoding[:40]}); send it as it is, without Content-Encoding.")
+    media = headers.get("content-type", "").partition(";")[0].strip().lower()
+    read = _READS.get("image/*" if media.startswith("image/") else media)
+    if read is None:
+        raise UnsupportedMedia(_not_taken(media))
+    return read
+
+
+def _not_taken(media: str) -> str:
+    if media == _FORM:
+        return (
+            f"the body is marked {_FORM}, which curl does unless it is told otherwise; send a picture with "
+            "--data-binary @picture.jpg -H 'Content-Type: image/jpeg', or with -F file=@picture.jpg."
+        )
+    return (
+        f"Content-Type {media[:80]!r} is not taken; send one picture as image/*, or several as multipart/form-data "
+        "or application/json."
+    )
+
+
+async def _read_picture(request: Request, bounds: Bounds) -> Envelope:
+    body = await _whole(request, bounds.max_bytes)
+    if not body:
+        raise InvalidImage("the body is empty; send the picture's bytes in it.")
+    return Envelope([body])
+
+
+async def _read_form(request: Request, bounds: Bounds) -> Envelope:
+    form = FormReader(request.headers["content-type"], bounds)
+    pictures, fields = bounds.max_images * (bounds.max_bytes + FRAME_BYTES), MAX_FIELDS * MAX_FIELD_BYTES
+    async with aclosing(_chunks(request, pictures + fields)) as chunks:
+        async for chunk in chunks:
+            form.feed(chunk)
+    return form.envelope()
+
+
+async def _read_json(request: Request, bounds: Bounds) -> Envelope:
+    one = bounds.max_bytes * 3 // 2 + FRAME_BYTES
+    pictures, fields = min(one * bounds.max_images, max(one, MAX_JSON_BYTES)), MAX_FIELDS * MAX_FIELD_BYTES
+    body = await _whole(request, pictures + fields)
+    return await asyncio.to_thread(read_envelope, body, bounds)
+
+
+_READS: Final[dict[str, _Read]] = {
+    "": _read_picture,
+    "application/octet-stream": _read_picture,
+    "image/*": _read_picture,
+    "multipart/form-data": _read_form,
+    "application/json": _read_json,
+}
+
+
+async def _whole(request: Request, max_bytes: int) -> bytes:
+    async with aclosing(_chunks(request, max_bytes)) as stream:
+        chunks = [chunk async for chunk in stream]
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _chunks(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
+    """The body as it comes; refused for the length it declares, or as soon as too much of it has come."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise _too_large(declared, max_bytes)
+    taken = 0
+    try:
+        async with aclosing(request.stream()) as stream:
+            async for chunk in stream:
+                taken += len(chunk)
+                if taken > max_bytes:
+                    raise _too_large(f"at least {taken}", max_bytes)
+                if chunk:
+                    yield chunk
+    except ClientDisconnect:
+        raise CallerGone("the caller hung up before its body had come.") from None
+
+
+def _too_large(size: str, max_bytes: int) -> ImageTooLarge:
+    return ImageTooLarge(
+        f"the body has {size} bytes and at most {max_bytes} are taken; send a smaller picture, or fewer of them."
+    )
+
+
+@asynccontextmanager
+async def _in_time(body_s: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(body_s):
+            yield
+    except TimeoutError:
+        raise SlowBody(f"the body had not come after {body_s:g} s; send it faster, or a smaller one.") from None
+
+
+async def with_fetched(
+    request: Request, images: Sequence[Picture | ServiceError | Link], fetcher: Fetcher | None
+) -> list[Picture | ServiceError]:
+    links = [image for image in images if isinstance(image, Link)]
+    if not links:
+        return [image for image in images if not isinstance(image, Link)]
+    fetched = iter(await unless_gone(request, asyncio.gather(*(_fetched(link, fetcher) for link in links))))
+    return [next(fetched) if isinstance(image, Link) else image for image in images]
+
+
+async def _fetched(link: Link, fetcher: Fetcher | None) -> Picture | ServiceError:
+    try:
+        if fetcher is None:
+            raise ImageFetchFailed(
+                "pictures by URL are switched off here; send the picture itself, or have LOOKONCE_URLS__HOSTS name "
+                "the hosts they may come from."
+            )
+        return await fetcher.fetch(link.url)
+    except ServiceError as error:
+        return type(error)(f"{link.place}: {error}")

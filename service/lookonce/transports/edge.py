@@ -1,0 +1,97 @@
+"""The rim of the HTTP port: each request gets an id and a log line, and no bug shows more than that it is one."""
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lookonce.transports.problems import GONE, refusal
+from lookonce.transports.service import request_id_from
+
+_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
+QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+"""What is asked every few seconds and says nothing new."""
+
+
+@dataclass(slots=True)
+class Sending:
+    """`send`, which adds the request's id and remembers the status."""
+
+    send: Send
+    request_id: str
+    status: int | None = None
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = int(message["status"])
+            MutableHeaders(raw=message["headers"])["X-Request-Id"] = self.request_id
+        await self.send(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Leaves `request_id`, `traceparent` and `facts` (for the log line) in the scope's state."""
+
+    app: ASGIApp
+    log: structlog.stdlib.BoundLogger
+    tells: bool = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in {"http", "websocket"}:
+            return await self.app(scope, receive, send)
+        headers = Headers(scope=scope)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id_from(headers.get("x-request-id"))
+        state["traceparent"] = traceparent_from(headers.get("traceparent"))
+        state["facts"] = {}
+        if scope["type"] == "websocket":
+            return await self.app(scope, receive, send)
+        return await self._answer(dict(scope), receive, Sending(send, state["request_id"]))
+
+    async def _answer(self, scope: Scope, receive: Receive, sending: Sending) -> None:
+        """HEAD is GET, of whose answer the server sends no body."""
+        begun, method = time.perf_counter(), scope["method"]
+        scope["method"] = "GET" if method == "HEAD" else method
+        try:
+            await self.app(scope, receive, sending)
+        except Exception as bug:
+            self.log.exception("bug", request_id=sending.request_id)
+            if sending.status is not None:
+                raise
+            await refusal(Request(scope), bug)(scope, receive, sending)
+        finally:
+            self._tell(method, scope, sending.status or GONE, took_s=time.perf_counter() - begun)
+
+    def _tell(self, method: str, scope: Scope, status: int, *, took_s: float) -> None:
+        route = route_of(scope)
+        if not self.tells or route in QUIET:
+            return
+        state: Mapping[str, object] = scope["state"]
+        caller = state.get("caller")
+        facts = {"client": getattr(caller, "name", None), **scope["state"]["facts"]}
+        self.log.info(
+            "request",
+            method=method,
+            route=route,
+            status=status,
+            took_ms=round(took_s * 1e3, 3),
+            request_id=state["request_id"],
+            **{name: fact for name, fact in facts.items() if fact is not None},
+        )
+
+
+def route_of(scope: Scope) -> str:
+    """The route's template, or the name of the page; never the path itself: nothing that a caller wrote."""
+    name = getattr(scope.get("endpoint"), "__name__", "none")
+    return getattr(scope.get("route"), "path", name)
+
+
+def traceparent_from(given: str | None) -> str:
+    """A W3C trace context that can be passed on, or nothing."""
+    return given if given and _TRACEPARENT.fullmatch(given) else ""

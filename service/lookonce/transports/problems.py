@@ -1,0 +1,88 @@
+"""Every error of an HTTP request as the answer that its caller reads: RFC 9457 problem details."""
+
+import math
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lookonce.errors import InvalidOptions, ServiceError, Unauthenticated
+from lookonce.transports.gone import CallerGone
+from lookonce.transports.status import problem, retry_after_s
+
+PROBLEM: Final = "application/problem+json"
+GONE: Final = 499
+"""What access logs call a caller who hung up; nobody reads that answer."""
+
+
+def refusal(request: Request, error: BaseException) -> Response:
+    """The answer to an error of ours, or to a bug."""
+    return _problem(request, problem(error, request.state.request_id), headers_of(error))
+
+
+def headers_of(error: BaseException) -> dict[str, str]:
+    """What an error says beside its body."""
+    wait_s = retry_after_s(error)
+    headers = {} if wait_s is None else {"Retry-After": str(math.ceil(wait_s))}
+    return headers | ({"WWW-Authenticate": 'Bearer realm="lookonce"'} if isinstance(error, Unauthenticated) else {})
+
+
+async def refuse(request: Request, error: Exception) -> Response:
+    return refusal(request, error)
+
+
+async def refuse_parameters(request: Request, error: Exception) -> Response:
+    """A part of the path that is no number, say."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    first = error.errors()[0]
+    return refusal(request, InvalidOptions(f"{first['loc'][-1]}: {first['msg']}; correct it."))
+
+
+async def refuse_route(request: Request, error: Exception) -> Response:
+    """A path that nothing is at, or a method that it does not take."""
+    assert isinstance(error, HTTPException)  # noqa: S101
+    headers = dict(error.headers or {})
+    if request.method == "OPTIONS" and "Allow" in headers:
+        return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
+    status = HTTPStatus(error.status_code)
+    body = problem(error, request.state.request_id) | {
+        "type": f"urn:lookonce:{_code(status)}",
+        "title": status.phrase,
+        "status": int(status),
+        "detail": _WORDS.get(status, "the request cannot be understood; see /docs.").format(**headers),
+        "code": _code(status),
+    }
+    return _problem(request, body, headers)
+
+
+async def leave_alone(request: Request, _error: Exception) -> Response:
+    request.state.facts["code"] = "caller-gone"
+    return Response(status_code=GONE)
+
+
+ANSWERS: Final[dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]]] = {
+    ServiceError: refuse,
+    CallerGone: leave_alone,
+    RequestValidationError: refuse_parameters,
+    HTTPException: refuse_route,
+}
+"""Each kind of exception with what answers it. Everything else is a bug, which the edge logs."""
+
+_WORDS: Final = {
+    HTTPStatus.NOT_FOUND: "there is nothing at this path; GET /docs tells what there is.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "this path takes {Allow} alone; use that.",
+}
+
+
+def _code(status: HTTPStatus) -> str:
+    return status.name.lower().replace("_", "-")
+
+
+def _problem(request: Request, body: dict[str, object], headers: dict[str, str]) -> Response:
+    request.state.facts["code"] = body["code"]
+    return Response(orjson.dumps(body), int(str(body["status"])), headers, PROBLEM)

@@ -1,0 +1,55 @@
+"""The HTTP port that callers see, put together from its routes."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from fastapi import APIRouter, FastAPI
+from prometheus_client import CollectorRegistry
+from prometheus_fastapi_instrumentator import Instrumentator
+from starlette.routing import BaseRoute
+
+from lookonce.transports.admin import metrics, probes
+from lookonce.transports.documents import Documented
+from lookonce.transports.edge import QUIET, Edge
+from lookonce.transports.lingering import Lingering
+from lookonce.transports.loopback import KnownPages
+from lookonce.transports.manual import manual
+from lookonce.transports.problems import ANSWERS
+from lookonce.transports.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the public port shows beside the API, and to whose pages."""
+
+    metrics: bool = False
+    access_log: bool = True
+    origins: Collection[str] = ()
+    loopback: bool = False
+
+
+def public_app(
+    service: Service,
+    routers: Sequence[APIRouter],
+    routes: Sequence[BaseRoute],
+    *,
+    registry: CollectorRegistry,
+    shown: Shown = Shown(),
+) -> FastAPI:
+    """`routers` hold the API, `routes` what else stands on the port: streams and pages."""
+    app = Documented(openapi_url=None, redirect_slashes=False, exception_handlers=dict(ANSWERS))
+    for router in (*routers, probes(service), manual(app), *([metrics(registry)] if shown.metrics else [])):
+        app.include_router(router)
+    app.router.routes.extend(routes)
+    app.add_middleware(KnownPages, origins=shown.origins, loopback=shown.loopback)
+    app.add_middleware(Edge, log=service.log, tells=shown.access_log)
+    watch(app, registry)
+    app.add_middleware(Lingering)
+    return app
+
+
+def watch(app: FastAPI, registry: CollectorRegistry) -> None:
+    """Count requests by route template, never by what a caller wrote."""
+    quiet = [f"^{path}$" for path in sorted(QUIET)]
+    watching = Instrumentator(should_group_status_codes=False, excluded_handlers=quiet, registry=registry)
+    watching.instrument(app)

@@ -1,0 +1,121 @@
+"""Callers that hang up while they wait for an answer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from tests.transports.posting import answer_on, serving, talking, until
+
+from lookonce.transports.gone import CallerGone, unless_gone
+
+
+@dataclass
+class Work:
+    """What the application does, and what became of it."""
+
+    finish: asyncio.Event = field(default_factory=asyncio.Event)
+    events: list[str] = field(default_factory=list)
+
+    async def run(self) -> str:
+        self.events.append("begun")
+        try:
+            await self.finish.wait()
+        except asyncio.CancelledError:
+            self.events.append("cancelled")
+            raise
+        self.events.append("done")
+        return "answer"
+
+    async def fail(self) -> str:
+        raise ValueError("it failed")
+
+    async def answer(self, request: Request) -> PlainTextResponse:
+        await request.body()
+        try:
+            return PlainTextResponse(
+                await unless_gone(request, self.fail() if b"fail" in await request.body() else self.run())
+            )
+        except CallerGone:
+            self.events.append("gone")
+            return PlainTextResponse("", 499)
+        except ValueError as error:
+            return PlainTextResponse(str(error), 500)
+
+
+@pytest.fixture
+def work() -> Work:
+    return Work()
+
+
+@pytest.fixture
+async def port(work: Work) -> AsyncIterator[int]:
+    async with serving(Starlette(routes=[Route("/", work.answer, methods=["GET", "POST"])])) as port:
+        yield port
+
+
+def tasks() -> int:
+    return len(asyncio.all_tasks())
+
+
+@pytest.mark.parametrize(
+    "leave", [lambda writer: writer.transport.abort(), asyncio.StreamWriter.close, asyncio.StreamWriter.write_eof]
+)
+@pytest.mark.parametrize("body", [b"", b"abc"])
+async def test_work_for_a_caller_that_hung_up_is_cancelled(
+    work: Work, port: int, leave: Callable[[asyncio.StreamWriter], None], body: bytes
+) -> None:
+    before = tasks()
+    async with talking(port) as (_reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        await until(lambda: "begun" in work.events)
+        leave(writer)
+        await until(lambda: "gone" in work.events)
+    assert work.events == ["begun", "cancelled", "gone"]
+    await until(lambda: tasks() <= before)
+
+
+async def test_work_that_ends_is_answered_and_nothing_goes_on_waiting(work: Work, port: int) -> None:
+    before = tasks()
+    work.finish.set()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        for _ in range(20):
+            assert (await client.post("/", content=b"abc")).text == "answer"
+        await until(lambda: tasks() <= before)
+    assert "cancelled" not in work.events
+
+
+async def test_what_goes_wrong_in_the_work_comes_through(port: int) -> None:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        assert (await client.post("/", content=b"fail")).text == "it failed"
+
+
+async def test_a_caller_that_sends_its_next_request_already_is_not_gone(work: Work, port: int) -> None:
+    async with talking(port) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+        await until(lambda: "begun" in work.events)
+        work.finish.set()
+        assert await answer_on(reader) == (200, b"answer")
+        assert await answer_on(reader) == (200, b"answer")
+
+
+async def test_whoever_cancels_the_request_cancels_its_work() -> None:
+    work = Work()
+
+    async def never() -> dict[str, str]:
+        await asyncio.Event().wait()
+        return {}
+
+    before = tasks()
+    waiting = asyncio.create_task(unless_gone(Request({"type": "http"}, never), work.run()))
+    await until(lambda: "begun" in work.events)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert work.events == ["begun", "cancelled"]
+    assert tasks() == before

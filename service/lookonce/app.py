@@ -1,0 +1,152 @@
+"""The composition root: the only place where the parts meet. Call it inside the loop that will serve."""
+
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
+from structlog.stdlib import BoundLogger
+
+from lookonce.access.gate import Gate, OpenGate
+from lookonce.access.keyring import Keyring
+from lookonce.errors import SettingsRefused
+from lookonce.inference.port import Inference
+from lookonce.inference.spread import inference_for
+from lookonce.logs import logger
+from lookonce.pipeline.admission import Admission
+from lookonce.pipeline.catalogue import Catalogue
+from lookonce.pipeline.detector import Detector
+from lookonce.pipeline.stages import Bounds
+from lookonce.pipeline.workers import workers
+from lookonce.settings import Settings, Tls, is_loopback
+from lookonce.transports import page, rest, stream
+from lookonce.transports.admin import admin_app
+from lookonce.transports.bodies import Reading
+from lookonce.transports.compat import deepstack, huggingface, roboflow
+from lookonce.transports.fetching import Fetcher
+from lookonce.transports.public import Shown, public_app
+from lookonce.transports.rpc import Pem, grpc_server
+from lookonce.transports.service import Patience, Service
+
+Keeper = Callable[[], Coroutine[Any, Any, None]]
+GOODBYE_S: Final = 1.0
+"""Until a gRPC caller who does not read is cut off; whoever does has been answered before."""
+
+API: Final = rest, deepstack, huggingface, roboflow
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The parts, put together. `keepers` run beside them for as long as it serves."""
+
+    settings: Settings
+    service: Service
+    public: ASGIApp
+    admin: ASGIApp
+    keepers: tuple[Keeper, ...]
+    tls: ssl.SSLContext | None
+    pem: Pem | None
+
+    @asynccontextmanager
+    async def rpc(self) -> AsyncIterator[int]:
+        """The port on which gRPC is served; on the way out callers are told to go, and what is in flight ends."""
+        where, tells = self.settings.server, self.settings.logs.access
+        server, port = grpc_server(self.service, host=where.host, port=where.grpc_port, tls=self.pem, tells=tells)
+        await server.start()
+        try:
+            yield port
+        finally:
+            await server.stop(GOODBYE_S)
+
+    async def close(self) -> None:
+        await self.service.detector.close()
+
+
+def build(settings: Settings, inference: Inference | None = None) -> Gateway:
+    log = logger(settings.logs.level, settings.logs.format)
+    pem, tls = pem_of(settings.tls), context_of(settings.tls)
+    gate, gate_keepers = _gate(settings, log)
+    detector = detector_of(settings, inference or inference_for(settings.triton.url), log)
+    service = _service(settings, detector, gate, log)
+    reading = Reading(detector.bounds, settings.timeouts.body_s, _fetcher(settings))
+    routers = [api.router(service, reading) for api in API]
+    registry = CollectorRegistry()
+    public = public_app(
+        service, routers, [*stream.routes(service), page.route()], registry=registry, shown=_shown(settings)
+    )
+    look_again = partial(detector.catalogue.keep, settings.models.refresh_s)
+    return Gateway(settings, service, public, admin_app(service, registry), (look_again, *gate_keepers), tls, pem)
+
+
+def detector_of(settings: Settings, inference: Inference, log: BoundLogger) -> Detector:
+    limits, models = settings.limits, settings.models
+    return Detector(
+        inference,
+        Catalogue(inference, models.default, models.names, lambda event, facts: log.info(event, **facts)),
+        Admission(limits.max_in_flight),
+        workers(limits.threads),
+        Bounds(limits.max_bytes, limits.max_pixels, limits.max_images),
+    )
+
+
+def _service(settings: Settings, detector: Detector, gate: Gate, log: BoundLogger) -> Service:
+    limits, times = settings.limits, settings.timeouts
+    return Service(
+        detector,
+        gate,
+        log,
+        Patience(times.request_s, times.max_request_s, times.body_s, times.idle_s),
+        requests=Admission(limits.max_requests, "requests"),
+        streams=Admission(limits.max_streams, "streams"),
+    )
+
+
+def _gate(settings: Settings, log: BoundLogger) -> tuple[Gate, tuple[Keeper, ...]]:
+    if settings.keys.file is None:
+        return OpenGate(), ()
+    keyring = Keyring(settings.keys.file, lambda event, facts: log.warning(event, **facts))
+    return keyring, (keyring.keep,)
+
+
+def _fetcher(settings: Settings) -> Fetcher | None:
+    urls = settings.urls
+    return Fetcher(urls.hosts, urls.timeout_s, settings.limits.max_bytes) if urls.hosts else None
+
+
+def _shown(settings: Settings) -> Shown:
+    server, loopback = settings.server, is_loopback(settings.server.host)
+    metrics = loopback if server.public_metrics is None else server.public_metrics
+    return Shown(metrics, settings.logs.access, server.origins, loopback)
+
+
+def pem_of(tls: Tls) -> Pem | None:
+    if tls.certificate is None or tls.key is None:
+        return None
+    return Pem(_read(tls.certificate), _read(tls.key))
+
+
+def context_of(tls: Tls) -> ssl.SSLContext | None:
+    if tls.certificate is None or tls.key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(tls.certificate, tls.key)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsRefused(
+            f"the certificate {tls.certificate} and the key {tls.key} do not go together ({error}); make them anew."
+        ) from error
+    return context
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsRefused(
+            f"{path} cannot be read ({error.strerror}); correct LOOKONCE_TLS__… or the file."
+        ) from error

@@ -1,0 +1,45 @@
+"""A gateway over the fake, as a process of its own: `slow_gateway.py LATENCY_S`. It prints its ports as JSON."""
+
+import asyncio
+import json
+import sys
+from dataclasses import asdict
+
+from lookonce.app import build
+from lookonce.card import Card, Precision, Target
+from lookonce.inference.fake import Fake
+from lookonce.inference.port import ServedModel
+from lookonce.serving import Ports, serve
+from lookonce.settings import read_settings
+from lookonce.vision.letterbox import Geometry
+
+CARD = Card(
+    name="slow",
+    version=1,
+    labels=("a", "b"),
+    geometry=Geometry(32, 32),
+    candidates=5,
+    max_batch=4,
+    needs_nms=False,
+    layout="tests",
+    precision=Precision.FP32,
+    target=Target.PYTHON,
+    exporter="tests",
+    created="2026-01-01T00:00:00Z",
+    source_sha256="0" * 64,
+    served_sha256="0" * 64,
+)
+
+
+def tell(ports: Ports) -> None:
+    sys.stdout.write(json.dumps(asdict(ports)) + "\n")
+    sys.stdout.flush()
+
+
+async def main(latency_s: float) -> None:
+    settings = read_settings(server={"http_port": 0, "grpc_port": 0}, admin={"port": 0})
+    fake = Fake({"slow": ServedModel("slow", 1, {1: CARD})}, latency_s={"slow": latency_s})
+    await serve(build(settings, fake), tell)
+
+
+asyncio.run(main(float(sys.argv[1])))

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,9 +12,11 @@ LOOKONCE = str(Path(sys.executable).parent / "lookonce")
 PATIENCE_S = 120
 
 
-def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    words = [LOOKONCE, *map(str, arguments)]
-    return subprocess.run(words, cwd=cwd, env=_wide(), capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+def run(
+    *arguments: object, cwd: Path | None = None, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    words, own = [LOOKONCE, *map(str, arguments)], _wide() | dict(variables or {})
+    return subprocess.run(words, cwd=cwd, env=own, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
 @contextmanager

@@ -36,7 +36,7 @@ async def test_a_triton_killed_under_a_call_is_unavailable_until_it_is_back(
         with pytest.raises(BackendUnavailable):
             await waiting
         with pytest.raises(LocalTritonFailed, match="Triton died of SIGKILL; its log is"):
-            await asyncio.to_thread(first.wait)
+            await first.watch()
         with pytest.raises(BackendUnavailable):
             await triton.infer(call_of())
     with serving(triton_environment, plan):

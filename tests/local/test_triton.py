@@ -112,7 +112,7 @@ def test_a_taken_port_stops_the_start_before_it_begins(
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", plan.ports.metrics))
         taken.listen()
-        with pytest.raises(LocalTritonFailed, match="--metrics-port"), serving(triton_environment, plan):
+        with pytest.raises(LocalTritonFailed, match="--triton-metrics-port"), serving(triton_environment, plan):
             pass
     assert not plan.log.exists()
 
@@ -195,14 +195,14 @@ def test_nothing_outlives_a_kill_9(
 @pytest.mark.parametrize(
     ("code", "how"), [(-9, "of SIGKILL"), (137, "of SIGKILL"), (1, "with exit code 1"), (255, "with exit code 255")]
 )
-def test_a_death_is_told_with_its_signal_whoever_was_killed(
+async def test_a_death_is_told_with_its_signal_whoever_was_killed(
     free_ports: Callable[[], Ports], tmp_path: Path, code: int, how: str
 ) -> None:
     die = f"import os; os.kill(os.getpid(), {-code})" if code < 0 else f"import os; os._exit({code})"
-    process = subprocess.Popen([sys.executable, "-c", die], text=True)
+    process = subprocess.Popen([sys.executable, "-c", die], text=True)  # noqa: ASYNC220
     endpoint = Endpoint(str(tmp_path), process.pid, "", free_ports(), "log")
     with pytest.raises(LocalTritonFailed, match=f"Triton died {how}; its log"):
-        LocalTriton(endpoint, ("echo",), tmp_path / "log", process).wait()
+        await LocalTriton(endpoint, ("echo",), tmp_path / "log", process).watch()
 
 
 def test_several_broken_models_are_all_named(

@@ -2,13 +2,14 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from lookonce.local.environment import Environment
@@ -16,6 +17,8 @@ from lookonce.local.ports import Ports
 
 pytestmark = pytest.mark.live
 Up = Callable[..., "subprocess.Popen[str]"]
+ROOT = Path(__file__).parents[2]
+PICTURE = ROOT / "docs" / "images" / "shapes.jpg"
 
 
 @pytest.fixture
@@ -26,9 +29,9 @@ def up(triton_environment: Environment, lookonce: Path, free_ports: Callable[[],
     def start(*options: str) -> Iterator["subprocess.Popen[str]"]:
         ports = free_ports()
         command = [lookonce, "up", "--repository", "models", "--environment", triton_environment.backends.parent]
-        command += [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
+        command += [f"--triton-http-port={ports.http}", f"--triton-grpc-port={ports.grpc}"]
+        command += [f"--triton-metrics-port={ports.metrics}", "--http-port=0", "--grpc-port=0", "--admin-port=0"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        (tmp_path / "models").mkdir(exist_ok=True)
         own = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)}
         with subprocess.Popen(
             [*command, *options], cwd=tmp_path, env=own, text=True, start_new_session=True, **pipes
@@ -50,17 +53,13 @@ def said_until_ready(process: "subprocess.Popen[str]") -> str:
     return "".join(lines)
 
 
-def test_it_serves_until_ctrl_c_and_leaves_nothing(
-    up: Up, lay_model: Callable[..., Path], gone: Callable[[Path], None], tmp_path: Path
-) -> None:
-    lay_model(tmp_path / "models", "echo")
+def test_it_serves_until_ctrl_c_and_leaves_nothing(up: Up, gone: Callable[[Path], None], tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "model_repository" / "cpu", tmp_path / "models")
     with up() as process:
         said = said_until_ready(process)
         log = Path(re.search(r"log\s+(\S+)", said)[1])
-        address, model = re.search(r"lookonce\.cli\.once (\S+) (\S+)", said).groups()
-        once = [sys.executable, "-m", "lookonce.cli.once", address, model]
-        looked = subprocess.run(once, capture_output=True, text=True, check=True)
-        assert "echo version 1: " in looked.stdout
+        answer = httpx.post(url_in(said), content=PICTURE.read_bytes(), headers={"Content-Type": "image/jpeg"})
+        assert {found["label"] for found in answer.json()["detections"]} >= {"hexagon", "cross", "circle"}
         assert "Started GRPCInferenceService" in (tmp_path / log).read_text()
         os.killpg(process.pid, signal.SIGINT)
         _, complaints = process.communicate(timeout=60)
@@ -93,12 +92,30 @@ def test_sigterm_stops_it_too(
         said_until_ready(process)
         process.terminate()
         _, complaints = process.communicate(timeout=60)
-        assert process.returncode == 143
+        assert process.returncode == 0
     assert "Traceback" not in complaints
     gone(tmp_path)
 
 
-def test_a_repository_without_models_is_one_sentence_and_an_exit_code(up: Up) -> None:
+def test_without_triton_the_models_run_in_the_gateway_itself(up: Up, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "model_repository" / "cpu", tmp_path / "models")
+    with up("--embedded") as process:
+        said = said_until_ready(process)
+        assert "Triton" not in said
+        answer = httpx.post(url_in(said), content=PICTURE.read_bytes(), headers={"Content-Type": "image/jpeg"})
+        assert answer.json()["model"]["name"] == "shapes"
+        process.terminate()
+        _, complaints = process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert complaints.startswith("Without Triton, in this process: as was asked.")
+
+
+def url_in(said: str) -> str:
+    return re.search(r"try it\s+curl .* (http\S+)", said)[1]
+
+
+def test_a_repository_without_models_is_one_sentence_and_an_exit_code(up: Up, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
     with up() as process:
         said, complaints = process.communicate(timeout=60)
     assert process.returncode == 50

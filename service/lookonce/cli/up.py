@@ -1,29 +1,40 @@
-"""`lookonce up`: a real Triton on this machine, until Ctrl-C."""
+"""`lookonce up`: a real Triton on this machine and the gateway before it, until Ctrl-C."""
 
-import asyncio
 import os
-import sys
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.markup import escape
 
-from lookonce.cli import console, once
+from lookonce.cli import console
+from lookonce.cli.serve import given, run
 from lookonce.inference.embedded import Embedded
 from lookonce.local.environment import FOLDER, Environment, missing_wheel, prepare, this_machine
-from lookonce.local.ports import Ports
+from lookonce.local.ports import Ports as TritonPorts
 from lookonce.local.triton import LOG, LocalTriton, Plan, models_in, serving
+from lookonce.serving import Ports
+from lookonce.settings import Settings, read_settings
 
-_PORTS = Ports()
+PICTURE: Final = Path("docs/images/shapes.jpg")
+_TRITON: Final = TritonPorts()
 
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
 def up(
     repository: Annotated[Path, typer.Option(help="The folder of models to serve.")] = Path("model_repository/cpu"),
-    http_port: Annotated[int, typer.Option(help="Triton's HTTP port.")] = _PORTS.http,
-    grpc_port: Annotated[int, typer.Option(help="Triton's gRPC port.")] = _PORTS.grpc,
-    metrics_port: Annotated[int, typer.Option(help="The port of Triton's own metrics.")] = _PORTS.metrics,
+    http_port: Annotated[int | None, typer.Option(help="REST, WebSocket and page.")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="gRPC.")] = None,
+    admin_port: Annotated[int | None, typer.Option(help="Metrics and probes.")] = None,
+    triton_http_port: Annotated[int, typer.Option(help="Triton's HTTP port.")] = _TRITON.http,
+    triton_grpc_port: Annotated[int, typer.Option(help="Triton's gRPC port.")] = _TRITON.grpc,
+    triton_metrics_port: Annotated[int, typer.Option(help="The port of Triton's own metrics.")] = _TRITON.metrics,
     environment: Annotated[Path, typer.Option(help="Where Triton's own virtual environment lies.")] = FOLDER,
     log: Annotated[Path, typer.Option(help="The file that takes what Triton says.")] = LOG,
     only_prepare: Annotated[bool, typer.Option("--prepare", help="Only prepare Triton's environment.")] = False,
@@ -31,66 +42,61 @@ def up(
         bool, typer.Option("--embedded", help="Run the models in this process, without Triton.")
     ] = False,
 ) -> None:
-    """Serve every model of the repository with a real Triton on loopback, until Ctrl-C."""
+    """Serve every model of the repository with a real Triton and the gateway before it, until Ctrl-C."""
     no_triton = "as was asked." if embedded else missing_wheel(this_machine())
+    doors = {"http_port": http_port, "grpc_port": grpc_port}
+    settings = partial(_settings, server=doors, admin={"port": admin_port})
     if no_triton is not None:
-        _look_without_triton(repository, no_triton, only_prepare)
+        _serve_without_triton(repository, no_triton, None if only_prepare else settings)
         return
     with console.progress() as report:
         prepared = prepare(environment, report)
     if only_prepare:
         console.err.print(f"The local Triton is prepared in {escape(str(environment))}.", highlight=False)
         return
-    _serve(prepared, Plan(repository=repository, ports=Ports(http_port, grpc_port, metrics_port), log=log))
+    ports = TritonPorts(triton_http_port, triton_grpc_port, triton_metrics_port)
+    _serve(prepared, Plan(repository=repository, ports=ports, log=log), settings)
 
 
-def _serve(prepared: Environment, plan: Plan) -> None:
+def _settings(**groups: Mapping[str, object]) -> Settings:
+    """Lines for people, unless the environment says otherwise."""
+    form = None if "LOOKONCE_LOGS__FORMAT" in os.environ else "text"
+    return read_settings(**given(logs={"format": form}, **groups))
+
+
+def _serve(prepared: Environment, plan: Plan, settings: Callable[..., Settings]) -> None:
     try:
         with ExitStack() as stack:
             with console.progress() as report:
                 triton = stack.enter_context(serving(prepared, plan, report))
-            _show(triton)
-            _until_ctrl_c(triton)
+            run(settings(triton={"url": triton.endpoint.grpc_url}), partial(_show, triton), beside=(triton.watch,))
+            console.err.print("Stopping Triton.")
     except KeyboardInterrupt:
         console.err.print("Stopped before Triton was ready.")
 
 
-def _until_ctrl_c(triton: LocalTriton) -> None:
-    try:
-        triton.wait()
-    except KeyboardInterrupt:
-        console.err.print("\nStopping Triton.")
+def _serve_without_triton(repository: Path, reason: str, settings: Callable[[], Settings] | None) -> None:
+    console.err.print(f"Without Triton, in this process: {escape(reason)}", highlight=False, soft_wrap=True)
+    if settings is None:
+        return
+    models_in(repository)
+    run(settings(), partial(_show, None), lambda: Embedded(repository))
 
 
-def _show(triton: LocalTriton) -> None:
-    endpoint = triton.endpoint
-    python = os.path.relpath(sys.executable)
+def _show(triton: LocalTriton | None, ports: Ports) -> None:
+    url = f"http://127.0.0.1:{ports.http}"
     facts = {
-        "Triton serves": ", ".join(triton.models),
-        "gRPC": endpoint.grpc_url,
-        "HTTP": endpoint.http_url,
-        "metrics": f"{endpoint.http_url.rpartition(':')[0]}:{endpoint.ports.metrics}/metrics",
-        "log": str(triton.log),
-        "try it": f"{python} -m lookonce.cli.once {endpoint.grpc_url} {triton.models[0]}",
+        "REST": f"{url}/v1/detect",
+        "page": f"{url}/",
+        "documents": f"{url}/docs",
+        "WebSocket": f"ws://127.0.0.1:{ports.http}/v1/stream",
+        "gRPC": f"127.0.0.1:{ports.grpc}",
+        "metrics": f"http://127.0.0.1:{ports.admin}/metrics",
     }
+    if triton is not None:
+        facts |= {"Triton": triton.endpoint.grpc_url, "Triton's log": str(triton.log)}
+    picture = PICTURE if PICTURE.is_file() else "picture.jpg"
+    facts |= {"try it": f"curl -H 'Content-Type: image/jpeg' --data-binary @{picture} {url}/v1/detect"}
     for name, fact in facts.items():
         console.out.print(f"[bold green]{name:>13}[/]  {escape(fact)}", highlight=False, soft_wrap=True)
     console.out.print("               Ctrl-C stops it.", style="dim")
-
-
-def _look_without_triton(repository: Path, reason: str, only_prepare: bool) -> None:
-    """There is no wire without Triton yet, so each model looks at one picture and that is all."""
-    console.err.print(f"Without Triton, in this process: {escape(reason)}", highlight=False, soft_wrap=True)
-    if only_prepare:
-        return
-    for seen in asyncio.run(_looks(repository)):
-        once.show(seen)
-    console.err.print("Each model looked at one drawn picture. Nothing is served: the wire comes with Triton.")
-
-
-async def _looks(repository: Path) -> list[once.Look]:
-    inference = Embedded(repository)
-    try:
-        return [await once.look(inference, name, seed=1) for name in models_in(repository)]
-    finally:
-        await inference.close()

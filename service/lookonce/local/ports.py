@@ -22,7 +22,7 @@ def refuse_taken(ports: Ports) -> None:
     """Raises, naming the option that moves it, when one of the ports cannot be opened here."""
     seen = dict[int, str]()
     for field in fields(ports):
-        option, port = f"--{field.name}-port", getattr(ports, field.name)
+        option, port = f"--triton-{field.name}-port", getattr(ports, field.name)
         if port in seen:
             raise LocalTritonFailed(f"{seen[port]} and {option} both say {port}; give each a port of its own.")
         seen[port] = option

@@ -1,5 +1,6 @@
 """Starts a real Triton as a child, waits until it serves, and never leaves it behind."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from lookonce.local.reasons import hangs, reason
 LOG: Final = Path(".lookonce/triton.log")
 STARTING: Final = "starting Triton"
 POLL_S: Final = 0.05
+WATCH_S: Final = 0.2
 GRACE_S: Final = 10.0
 
 
@@ -47,9 +49,11 @@ class LocalTriton:
     log: Path
     process: subprocess.Popen[str]
 
-    def wait(self) -> None:
+    async def watch(self) -> None:
         """Until Triton dies; that is always an error, for only we end it."""
-        raise LocalTritonFailed(f"Triton died {_how(self.process.wait())}; its log is {self.log}.")
+        while (code := self.process.poll()) is None:  # noqa: ASYNC110  a process tells nobody that it dies
+            await asyncio.sleep(WATCH_S)
+        raise LocalTritonFailed(f"Triton died {_how(code)}; its log is {self.log}.")
 
 
 def _how(code: int) -> str:

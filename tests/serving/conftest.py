@@ -61,7 +61,7 @@ def start() -> Start:
     return process
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def gateway() -> Gateways:
     """A gateway in this process, on ports that are free, with these settings."""
 

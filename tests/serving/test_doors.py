@@ -1,0 +1,119 @@
+"""The three doors: what each shows, TLS, and ports that cannot be had."""
+
+import socket
+import ssl
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from tests.serving.conftest import Gateways
+from websockets.asyncio.client import connect
+
+from lookonce.app import build
+from lookonce.errors import GatewayFailed, SettingsRefused
+from lookonce.inference.fake import Fake
+from lookonce.inference.port import ServedModel
+from lookonce.settings import read_settings
+from lookonce.transports.proto.lookonce.v1 import detection_pb2 as wire
+from lookonce.transports.proto.lookonce.v1.detection_pb2_grpc import DetectionStub
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate for localhost, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, SHA256())
+    )
+    certificate_file, key_file = folder / "tls.crt", folder / "tls.key"
+    certificate_file.write_bytes(made.public_bytes(Encoding.PEM))
+    key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return certificate_file, key_file
+
+
+@pytest.fixture
+def fake(card_of: Callable[..., object]) -> Fake:
+    return Fake({"echo": ServedModel("echo", 1, {1: card_of()})})
+
+
+async def test_every_public_door_speaks_tls(gateway: Gateways, fake: Fake, png: bytes, tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    trusting = ssl.create_default_context(cafile=certificate)
+    async with gateway(fake, tls={"certificate": certificate, "key": key}) as ports:
+        async with httpx.AsyncClient(verify=trusting) as http:
+            answer = await http.post(f"https://localhost:{ports.http}/v1/detect", content=png)
+            assert answer.status_code == 200
+        async with connect(f"wss://localhost:{ports.http}/v1/stream", ssl=trusting, proxy=None) as stream:
+            await stream.send(png)
+            assert '"frame":1' in str(await stream.recv())
+        credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
+        async with grpc.aio.secure_channel(f"localhost:{ports.grpc}", credentials) as channel:
+            answered = await DetectionStub(channel).Detect(wire.DetectRequest(images=[png]), timeout=20)
+            assert len(answered.results) == 1
+        async with httpx.AsyncClient() as http:
+            with pytest.raises(httpx.HTTPError):
+                await http.get(f"http://localhost:{ports.http}/healthz")
+
+
+async def test_metrics_stand_on_the_admin_door_and_beside_it_on_loopback_alone(gateway: Gateways, fake: Fake) -> None:
+    for shown, status in ((None, 200), (False, 404)):
+        async with gateway(fake, server={"public_metrics": shown}) as ports, httpx.AsyncClient() as http:
+            assert (await http.get(f"http://127.0.0.1:{ports.admin}/metrics")).status_code == 200
+            assert (await http.get(f"http://127.0.0.1:{ports.http}/metrics")).status_code == status
+
+
+async def test_beyond_loopback_metrics_are_not_for_strangers(gateway: Gateways, fake: Fake) -> None:
+    settings = {"server": {"host": "0.0.0.0"}, "keys": {"anonymous": True}}
+    async with gateway(fake, **settings) as ports, httpx.AsyncClient() as http:
+        assert (await http.get(f"http://127.0.0.1:{ports.http}/metrics")).status_code == 404
+        assert (await http.get(f"http://127.0.0.1:{ports.http}/healthz")).status_code == 200
+
+
+async def test_ipv6_is_an_address_like_any_other(gateway: Gateways, fake: Fake, png: bytes) -> None:
+    async with gateway(fake, server={"host": "::1"}) as ports:
+        async with httpx.AsyncClient() as http:
+            assert (await http.post(f"http://[::1]:{ports.http}/v1/detect", content=png)).status_code == 200
+        async with grpc.aio.insecure_channel(f"[::1]:{ports.grpc}") as channel:
+            await DetectionStub(channel).ListModels(wire.ListModelsRequest(), timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("group", "field", "variable"),
+    [
+        ("server", "http_port", "LOOKONCE_SERVER__HTTP_PORT"),
+        ("server", "grpc_port", "LOOKONCE_SERVER__GRPC_PORT"),
+        ("admin", "port", "LOOKONCE_ADMIN__PORT"),
+    ],
+)
+async def test_a_taken_port_is_told_with_its_setting(
+    gateway: Gateways, fake: Fake, group: str, field: str, variable: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.RaisesGroup(pytest.RaisesExc(GatewayFailed, match=variable), flatten_subgroups=True):
+            async with gateway(fake, **{group: {field: port}}):
+                pass
+
+
+async def test_a_certificate_that_does_not_fit_its_key_is_refused(fake: Fake, tmp_path: Path) -> None:
+    certificate, _ = self_signed(tmp_path)
+    (tmp_path / "other").mkdir()
+    _, other_key = self_signed(tmp_path / "other")
+    for key, words in ((other_key, "do not go together"), (tmp_path / "absent", "cannot be read")):
+        with pytest.raises(SettingsRefused, match=words):
+            build(read_settings(tls={"certificate": certificate, "key": key}), fake)

@@ -35,7 +35,7 @@ from lookonce.transports.service import Patience, Service
 
 Keeper = Callable[[], Coroutine[Any, Any, None]]
 GOODBYE_S: Final = 1.0
-"""Until a gRPC caller who does not read is cut off; whoever does has been answered before."""
+"""Until whoever still hangs on is cut off, when all that was in flight has had its grace time."""
 
 API: Final = rest, deepstack, huggingface, roboflow
 
@@ -77,7 +77,7 @@ def build(settings: Settings, inference: Inference | None = None) -> Gateway:
     routers = [api.router(service, reading) for api in API]
     registry = CollectorRegistry()
     public = public_app(
-        service, routers, [*stream.routes(service), page.route()], registry=registry, shown=_shown(settings)
+        service, routers, [*stream.routes(service, tells=settings.logs.access), page.route()], registry=registry, shown=_shown(settings)
     )
     look_again = partial(detector.catalogue.keep, settings.models.refresh_s)
     return Gateway(settings, service, public, admin_app(service, registry), (look_again, *gate_keepers), tls, pem)

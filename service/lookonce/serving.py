@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from lookonce.app import Gateway
+from lookonce.app import GOODBYE_S, Gateway
 from lookonce.doors import Address, Door, door, opened
 from lookonce.errors import LookOnceError
 from lookonce.logs import adopt_libraries
@@ -77,12 +77,12 @@ async def running(gateway: Gateway) -> AsyncIterator[Ports]:
 def doors_of(gateway: Gateway) -> tuple[tuple[Door, Address], tuple[Door, Address]]:
     """The admin's and the public one."""
     settings = gateway.settings
-    max_bytes, grace_s = settings.limits.max_bytes + SLACK_BYTES, settings.timeouts.grace_s
+    max_bytes = settings.limits.max_bytes + SLACK_BYTES
     admin = Address(settings.admin.host, settings.admin.port, "LOOKONCE_ADMIN__PORT")
     public = Address(settings.server.host, settings.server.http_port, "LOOKONCE_SERVER__HTTP_PORT")
     return (
-        (door(gateway.admin, max_frame_bytes=max_bytes, grace_s=grace_s), admin),
-        (door(gateway.public, max_frame_bytes=max_bytes, grace_s=grace_s, tls=gateway.tls), public),
+        (door(gateway.admin, max_frame_bytes=max_bytes, grace_s=GOODBYE_S), admin),
+        (door(gateway.public, max_frame_bytes=max_bytes, grace_s=GOODBYE_S, tls=gateway.tls), public),
     )
 
 

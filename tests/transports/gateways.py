@@ -22,6 +22,7 @@ from lookonce.pipeline.workers import workers
 from lookonce.transports import rest
 from lookonce.transports.admin import admin_app
 from lookonce.transports.bodies import Reading
+from lookonce.transports.fetching import Fetcher
 from lookonce.transports.public import Shown, public_app
 from lookonce.transports.service import Patience, Service
 
@@ -56,6 +57,7 @@ class Plan:
     default: str | None = None
     public_metrics: bool = True
     apis: Sequence[ModuleType] = (rest,)
+    fetcher: Fetcher | None = None
 
 
 Serve = Callable[..., AbstractAsyncContextManager[Gateway]]
@@ -73,7 +75,8 @@ async def served(plan: Plan) -> AsyncIterator[Gateway]:
     if isinstance(plan.inference, Fake):
         plan.inference.calls.clear()
     registry = CollectorRegistry()
-    routers = [api.router(service, Reading(plan.bounds, plan.patience.body_s, None)) for api in plan.apis]
+    reading = Reading(plan.bounds, plan.patience.body_s, plan.fetcher)
+    routers = [api.router(service, reading) for api in plan.apis]
     app = public_app(service, routers, (), registry=registry, shown=Shown(metrics=plan.public_metrics))
     async with (
         opened(door(app, max_frame_bytes=2**20, grace_s=5), Address("127.0.0.1", 0, "")) as port,

@@ -21,16 +21,35 @@ from tests.transports.strangers import (
 
 from lookonce.access.keyring import Keyring
 from lookonce.access.keys import hash_of
+from lookonce.transports.fetching import Fetcher
 
 
 @pytest.fixture
-async def locked(serve: Serve, fake_of: Fakes, tmp_path: Path) -> AsyncIterator[Gateway]:
-    """A gateway that knows one client, whose key is `secret`."""
+async def pictures() -> AsyncIterator[tuple[str, list[bytes]]]:
+    """The address of a server with one picture, and what was asked of it."""
+    asked: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(JPEG) + JPEG)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+
+
+@pytest.fixture
+async def locked(
+    serve: Serve, fake_of: Fakes, tmp_path: Path, pictures: tuple[str, list[bytes]]
+) -> AsyncIterator[Gateway]:
+    """A gateway that knows one client, whose key is `secret`, and may fetch pictures from one server."""
     file = tmp_path / "keys.json"
     file.write_text(json.dumps({"clients": [{"name": "frigate", "keys": [hash_of("secret")], "models": ["echo"]}]}))
     file.chmod(0o600)
     gate = Keyring(file, lambda _event, _facts: None)
-    async with serve(fake_of("echo", "other", script=two), apis=APIS, gate=gate, default="echo") as running:
+    fetcher = Fetcher([pictures[0]], 5.0, 2**20, lambda _address: True)
+    fake = fake_of("echo", "other", script=two)
+    async with serve(fake, apis=APIS, gate=gate, default="echo", fetcher=fetcher) as running:
         yield running
 
 
@@ -108,3 +127,20 @@ async def test_a_full_gateway_says_when_to_come_back(serve: Serve, fake_of: Fake
     assert {reply.status_code for reply in replies} == {200, 429}
     for reply in replies:
         assert reply.status_code == 200 or (int(reply.headers["retry-after"]) >= 1 and not reply.json()["success"])
+
+
+@pytest.mark.parametrize("inside", [True, False])
+async def test_a_picture_by_url_is_fetched_for_those_alone_whose_key_is_good(
+    locked: Gateway, pictures: tuple[str, list[bytes]], *, inside: bool
+) -> None:
+    url, asked = f"http://{pictures[0]}/a.jpg", pictures[1]
+
+    async def post(key: str) -> httpx.Response:
+        body = body_of(image={"type": "url", "value": url}, api_key=key)
+        if inside:
+            return await locked.http.post("/compat/roboflow/infer/object_detection", json=body)
+        return await locked.http.post("/compat/roboflow/echo/1", params={"api_key": key, "image": url})
+
+    assert ((await post("wrong")).status_code, asked) == (401, [])
+    good = await post("secret")
+    assert (good.status_code, len(good.json()["predictions"]), len(asked)) == (200, 2, 1)

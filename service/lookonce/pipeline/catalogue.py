@@ -62,12 +62,11 @@ class Catalogue:
         """Look again and again, until cancelled."""
         while True:
             await self.refresh()
-            self.looked.set()
             await asyncio.sleep(every_s)
 
     async def refresh(self) -> None:
         """Look once. A Triton that is away for a moment does not make us forget what it serves."""
-        before = self.troubles
+        before = self.troubles if self.looked.is_set() else {}
         try:
             names = await self.inference.names()
         except ServiceError as error:
@@ -78,6 +77,7 @@ class Catalogue:
             self.tell("not ready", {"what": name, "why": self.troubles[name]})
         for name in before.keys() - self.troubles.keys():
             self.tell("ready", {"what": name})
+        self.looked.set()
 
     async def _look_at(self, names: Iterable[str]) -> None:
         """A model that cannot be asked about for a moment stays as it was known."""

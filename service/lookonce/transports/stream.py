@@ -63,10 +63,13 @@ class Frame:
     caller: Caller
 
 
-def routes(service: Service) -> list[WebSocketRoute]:
+def routes(service: Service, *, tells: bool = True) -> list[WebSocketRoute]:
     async def stream(socket: WebSocket) -> None:
         await socket.accept()
-        await Stream(socket, service, socket.state.request_id).run()
+        one = Stream(socket, service, socket.state.request_id)
+        farewell = await one.run()
+        if tells:
+            one.tell(farewell)
 
     return [WebSocketRoute(PATH, stream, name="stream")]
 
@@ -85,13 +88,17 @@ class Stream:
     mailbox: Mailbox[Frame] = field(default_factory=Mailbox)
     farewell: asyncio.Future[Farewell] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
-    async def run(self) -> None:
+    async def run(self) -> Farewell:
+        """How it ended, when it has."""
         try:
             self.service.life.refuse_when_draining()
             async with self.service.streams.room_for(1, patient=False):
-                await self._part(await self._talk())
+                farewell = await self._talk()
+                await self._part(farewell)
         except ServiceError as error:
-            await self._part(farewell_for(error))
+            farewell = farewell_for(error)
+            await self._part(farewell)
+        return farewell
 
     async def _talk(self) -> Farewell:
         """Until the client leaves, falls silent, does not read or says something wrong, or until we shut down."""
@@ -217,6 +224,9 @@ class Stream:
                     await self._say({"error": problem(farewell.error, self.request_id)})
                 if farewell.ours:
                     await self.socket.close(farewell.code, farewell.reason)
+
+    def tell(self, farewell: Farewell) -> None:
+        """The stream's one line in the log."""
         self.service.log.info(
             "stream",
             client=self.client,

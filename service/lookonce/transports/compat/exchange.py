@@ -14,10 +14,11 @@ from lookonce.access.gate import Caller
 from lookonce.errors import InvalidOptions, ServiceError
 from lookonce.pipeline import request as pipeline
 from lookonce.pipeline.request import Answer, Options, Picture
-from lookonce.transports.bodies import FRAME_BYTES, Posted, Reading
+from lookonce.transports.bodies import FRAME_BYTES, Posted, Reading, with_fetched
 from lookonce.transports.credentials import key_from_headers, key_from_query, the_one_key
 from lookonce.transports.documents import ALWAYS, BINARY, REFUSALS, RETRY, SECURITY, refusals
 from lookonce.transports.entrance import turn
+from lookonce.transports.envelope import Sent
 from lookonce.transports.gone import unless_gone
 from lookonce.transports.multipart import MAX_FIELDS
 from lookonce.transports.problems import headers_of
@@ -35,7 +36,7 @@ Wishes = TypeVar("Wishes", bound=BaseModel)
 class Asked:
     """What a request turned out to want. `key` is one that stood in its body; `listed`: a list, even of one."""
 
-    pictures: Sequence[Picture | ServiceError]
+    pictures: Sequence[Sent]
     options: Options = field(default_factory=Options)
     model: str | None = None
     version: int | None = None
@@ -61,7 +62,7 @@ class Desk:
             self.service.detector.admission.refuse_when_full()
             asked = await read()
             the_one_key(key, asked.key)
-            return asked, await unless_gone(request, self._detect(request, asked, caller))
+            return asked, await self._detect(request, asked, caller)
 
     async def answer_key_inside(self, request: Request, read: Read) -> tuple[Asked, Answer]:
         """Whoever shows no key outside may have one in the body, which is read first."""
@@ -72,11 +73,14 @@ class Desk:
         async with self.service.requests.room_for(1, patient=False):
             asked = await read()
         async with turn(request, self.service, asked.key) as caller:
-            return asked, await unless_gone(request, self._detect(request, asked, caller))
+            return asked, await self._detect(request, asked, caller)
 
     async def _detect(self, request: Request, asked: Asked, caller: Caller) -> Answer:
+        """What is only named is fetched now, when it is known who asks."""
+        pictures = await with_fetched(request, asked.pictures, self.reading.fetcher)
+        note(request, Posted(pictures))
         wanted = pipeline.Request(
-            pictures=asked.pictures,
+            pictures=pictures,
             until=self.service.until(None),
             model=asked.model,
             version=asked.version,
@@ -85,8 +89,7 @@ class Desk:
             traceparent=request.state.traceparent,
             keep_images=asked.keep_images,
         )
-        note(request, Posted(list(asked.pictures)))
-        answer = await self.service.detect(wanted, caller)
+        answer = await unless_gone(request, self.service.detect(wanted, caller))
         request.state.facts.update(model=answer.card.name, version=answer.card.version)
         return answer
 

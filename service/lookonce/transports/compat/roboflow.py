@@ -17,9 +17,10 @@ from starlette.responses import Response
 from lookonce.card import Card
 from lookonce.errors import ServiceError
 from lookonce.inference.port import ServedModel
+from lookonce.pipeline.detector import Detector
 from lookonce.pipeline.request import Answer, Picture, Seen
 from lookonce.transports.annotated import JPEG, PNG, drawn
-from lookonce.transports.bodies import MAX_JSON_BYTES, Reading, read_posted, read_whole, with_fetched
+from lookonce.transports.bodies import MAX_JSON_BYTES, Reading, read_posted, read_whole
 from lookonce.transports.compat.exchange import (
     FORM,
     JSON,
@@ -123,10 +124,10 @@ class Detection:
         reading, one = self.desk.reading, self.desk.most_json_bytes
         most_bytes = min(one * reading.bounds.max_images, max(one, MAX_JSON_BYTES))
         body = await read_whole(request, most_bytes, reading.body_s)
-        sent, pictures = await asyncio.to_thread(_parsed, body, reading.bounds.max_bytes)
+        sent, pictures = await asyncio.to_thread(_parsed, body, self.desk.service.detector)
         wanted = ModelId.read(sent.model_id)
         return Asked(
-            await with_fetched(request, pictures, reading.fetcher),
+            pictures,
             sent.options,
             wanted.name,
             wanted.version,
@@ -136,7 +137,7 @@ class Detection:
         )
 
     async def _read_picture(self, request: Request, query: Query, wanted: ModelId) -> Asked:
-        pictures = await self._posted(request) if query.image is None else await self._named(request, query.image)
+        pictures = await self._posted(request) if query.image is None else [Link(query.image, "image")]
         keep_images = query.format != "json"
         return Asked(pictures, query.options, wanted.name, wanted.version, keep_images=keep_images)
 
@@ -148,17 +149,14 @@ class Detection:
         body = await read_whole(request, self.desk.most_json_bytes, reading.body_s)
         return [await asyncio.to_thread(base64_to_bytes, body.decode("latin-1"), reading.bounds.max_bytes)]
 
-    async def _named(self, request: Request, url: str) -> Sequence[Picture | ServiceError]:
-        await read_whole(request, MAX_FIELD_BYTES, self.desk.reading.body_s)
-        return await with_fetched(request, [Link(url, "image")], self.desk.reading.fetcher)
-
     def _on_thread(self, work: Callable[[], T]) -> Awaitable[T]:
         return asyncio.get_running_loop().run_in_executor(self.desk.service.detector.workers, work)
 
 
-def _parsed(body: bytes, max_bytes: int) -> tuple[Body, list[Sent]]:
+def _parsed(body: bytes, detector: Detector) -> tuple[Body, list[Sent]]:
     sent = wishes_from_json(Body, body)
-    return sent, list(sent.pictures(max_bytes))
+    detector.refuse_too_many(len(sent.images))
+    return sent, list(sent.pictures(detector.bounds.max_bytes))
 
 
 def shaped(answer: Answer, request_id: str) -> list[Json]:

@@ -77,10 +77,13 @@ class Body(BaseModel):
             class_agnostic=self.class_agnostic_nms,
         )
 
+    @property
+    def images(self) -> list[Image]:
+        return self.image if isinstance(self.image, list) else [self.image]
+
     def pictures(self, max_bytes: int) -> Iterator[Sent]:
         """One that is no picture stands as its error."""
-        images = self.image if isinstance(self.image, list) else [self.image]
-        for place, image in enumerate(images):
+        for place, image in enumerate(self.images):
             yield _sent(image, f"image.{place}.value" if isinstance(self.image, list) else "image.value", max_bytes)
 
 

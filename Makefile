@@ -4,10 +4,10 @@ SHELL := /bin/bash
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
 BIN := .venv/bin
-CODE := service tests tools
+CODE := service tests tools docs
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: check format-check lint types imports limits setup run test exporters bench format locks help clean
+.PHONY: check format-check lint types imports limits setup run test exporters clients bench format locks help clean
 
 check: format-check lint types imports limits test  ## Everything that must hold (the default)
 
@@ -21,6 +21,9 @@ test: setup  ## Every test that needs no GPU, a real local Triton among them
 
 exporters: setup  ## Files of real exporters, in an environment of their own (fetches PyTorch)
 	tests/exporters/run.sh
+
+clients: setup  ## Clients that others wrote, and schemathesis, in an environment of their own
+	tests/clients/run.sh
 
 bench: setup  ## Measure; the table, numbers and pictures land in bench/results
 	$(BIN)/python tools/bench/transport.py
@@ -48,7 +51,7 @@ locks:  ## Write the locks anew (needs uv)
 	tools/lock.sh
 
 clean:  ## Remove what setup made
-	rm -rf .venv .triton .exporters .lookonce
+	rm -rf .venv .triton .clients .exporters .lookonce
 
 help:  ## This list
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

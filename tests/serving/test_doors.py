@@ -20,6 +20,7 @@ from tests.serving.conftest import Gateways
 from websockets.asyncio.client import connect
 
 from lookonce.app import build
+from lookonce.doors import Address, listen
 from lookonce.errors import GatewayFailed, SettingsRefused
 from lookonce.inference.fake import Fake
 from lookonce.inference.port import ServedModel
@@ -117,3 +118,10 @@ async def test_a_certificate_that_does_not_fit_its_key_is_refused(fake: Fake, tm
     for key, words in ((other_key, "do not go together"), (tmp_path / "absent", "cannot be read")):
         with pytest.raises(SettingsRefused, match=words):
             build(read_settings(tls={"certificate": certificate, "key": key}), fake)
+
+
+def test_an_answer_does_not_wait_for_the_one_before_to_be_heard() -> None:
+    with listen(Address("127.0.0.1", 0, "")) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -22,7 +22,7 @@ from lookonce.pipeline.admission import Admission
 from lookonce.pipeline.catalogue import Catalogue
 from lookonce.pipeline.detector import Detector
 from lookonce.pipeline.stages import Bounds
-from lookonce.pipeline.workers import workers
+from lookonce.pipeline.workers import Workers
 from lookonce.settings import Settings, Tls, is_loopback
 from lookonce.transports import page, rest, stream
 from lookonce.transports.admin import admin_app
@@ -89,7 +89,7 @@ def detector_of(settings: Settings, inference: Inference, log: BoundLogger) -> D
         inference,
         Catalogue(inference, models.default, models.names, lambda event, facts: log.info(event, **facts)),
         Admission(limits.max_in_flight),
-        workers(limits.threads),
+        Workers(limits.threads),
         Bounds(limits.max_bytes, limits.max_pixels, limits.max_images),
     )
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -15,6 +14,7 @@ from lookonce.pipeline.admission import Admission
 from lookonce.pipeline.catalogue import Catalogue
 from lookonce.pipeline.detector import Detector
 from lookonce.pipeline.stages import Bounds
+from lookonce.pipeline.workers import Workers
 
 DetectorOver = Callable[..., Awaitable[Detector]]
 
@@ -51,18 +51,17 @@ def fake_of(card_of: Callable[..., Card]) -> Callable[..., Fake]:
 
 
 @pytest.fixture(scope="session")
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(2) as pool:
-        yield pool
+def threads() -> Iterator[Workers]:
+    two = Workers(2)
+    yield two
+    two.close()
 
 
 @pytest.fixture
-def detector_over(threads: ThreadPoolExecutor) -> DetectorOver:
+def detector_over(threads: Workers) -> DetectorOver:
     """A detector that has looked at what `inference` serves; a fake has forgotten the calls that took."""
 
-    async def make(
-        inference: Inference, limit: int = 16, max_images: int = 16, workers: ThreadPoolExecutor = threads
-    ) -> Detector:
+    async def make(inference: Inference, limit: int = 16, max_images: int = 16, workers: Workers = threads) -> Detector:
         catalogue = Catalogue(inference)
         await catalogue.refresh()
         if isinstance(inference, Fake):

@@ -2,9 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
@@ -27,6 +26,7 @@ from lookonce.errors import (
 from lookonce.inference.fake import Fake
 from lookonce.inference.port import Call, Candidates
 from lookonce.pipeline.request import Options, Picture, Request, Seen
+from lookonce.pipeline.workers import Workers
 
 FakeOf = Callable[..., Fake]
 LONG_S = 60.0
@@ -39,17 +39,17 @@ def asking(*pictures: Picture | LookOnceError, within_s: float = LONG_S, **wishe
     )
 
 
-@contextmanager
-def busy(workers: ThreadPoolExecutor) -> Iterator[None]:
+@asynccontextmanager
+async def busy(workers: Workers) -> AsyncIterator[None]:
     """Both threads are held up."""
     done = threading.Event()
-    held = [workers.submit(done.wait, 30) for _ in range(2)]
+    held = [asyncio.create_task(workers.run(done.wait, 30)) for _ in range(2)]
+    await asyncio.sleep(0)
     try:
         yield
     finally:
         done.set()
-        for each in held:
-            each.result()
+        await asyncio.gather(*held)
 
 
 class Noticed(bytes):
@@ -71,7 +71,6 @@ async def test_one_picture_is_answered(fake_of: FakeOf, detector_over: DetectorO
     answer = await detector.detect(asking(grey(51, (64, 16))))
     seen = answer.only()
     assert seen.size_wh == (64, 16)
-    assert seen.image is None
     np.testing.assert_array_equal(seen.rows, np.array([[0, 0, 64, 16, 0.2, 0]], np.float32))
     assert (answer.card.name, answer.card.version) == ("echo", 1)
     timings = answer.timings_ms
@@ -143,12 +142,6 @@ async def test_options_reach_the_rows(fake_of: FakeOf, detector_over: DetectorOv
         assert not len((await detector.detect(asking(picture, options=none))).only().rows)
 
 
-async def test_pixels_are_kept_only_for_who_wants_them(fake_of: FakeOf, detector_over: DetectorOver) -> None:
-    kept = (await (await detector_over(fake_of())).detect(asking(grey(7, (5, 3)), keep_images=True))).only()
-    assert kept.image is not None
-    np.testing.assert_array_equal(kept.image, np.full((3, 5, 3), 7))
-
-
 async def test_the_call_says_who_asks_and_how_long_it_may_take(fake_of: FakeOf, detector_over: DetectorOver) -> None:
     fake = fake_of()
     wanted = asking(grey(1), within_s=7, request_id="abc", traceparent="00-1-2-01")
@@ -199,23 +192,22 @@ async def test_a_model_that_takes_too_long_is_answered_by_our_own_clock(
 
 @pytest.mark.parametrize("within_s", [-1.0, 0.0, 0.05])
 async def test_the_deadline_holds_while_pictures_wait_for_a_thread(
-    within_s: float, fake_of: FakeOf, detector_over: DetectorOver, threads: ThreadPoolExecutor
+    within_s: float, fake_of: FakeOf, detector_over: DetectorOver, threads: Workers
 ) -> None:
     fake, picture = fake_of(), Noticed(grey(1))
     detector = await detector_over(fake)
-    with busy(threads), pytest.raises(DeadlineExceeded, match="the request's time was over"):
-        await detector.detect(asking(picture, within_s=within_s))
+    async with busy(threads):
+        with pytest.raises(DeadlineExceeded, match="the request's time was over"):
+            await detector.detect(asking(picture, within_s=within_s))
     assert detector.admission.in_flight == 0
     assert levels((await detector.detect(asking(grey(2)))).results) == [2]
     assert not picture.looked_at
     assert len(fake.calls) == 1
 
 
-async def test_the_deadline_holds_in_line(
-    fake_of: FakeOf, detector_over: DetectorOver, threads: ThreadPoolExecutor
-) -> None:
+async def test_the_deadline_holds_in_line(fake_of: FakeOf, detector_over: DetectorOver, threads: Workers) -> None:
     detector = await detector_over(fake_of(), limit=1)
-    with busy(threads):
+    async with busy(threads):
         first = asyncio.ensure_future(detector.detect(asking(grey(1))))
         await until(lambda: detector.admission.in_flight == 1)
         with pytest.raises(DeadlineExceeded):
@@ -225,11 +217,11 @@ async def test_the_deadline_holds_in_line(
 
 
 async def test_who_goes_away_takes_what_is_queued_along(
-    fake_of: FakeOf, detector_over: DetectorOver, threads: ThreadPoolExecutor
+    fake_of: FakeOf, detector_over: DetectorOver, threads: Workers
 ) -> None:
     fake, pictures = fake_of(), [Noticed(grey(1)) for _ in range(4)]
     detector = await detector_over(fake)
-    with busy(threads):
+    async with busy(threads):
         gone = asyncio.ensure_future(detector.detect(asking(*pictures)))
         await until(lambda: detector.admission.in_flight == 4)
         await asyncio.sleep(0)

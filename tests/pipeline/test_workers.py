@@ -1,10 +1,15 @@
 """How many threads decode."""
 
+import asyncio
 import os
+import threading
+import weakref
+from collections.abc import Callable
 
 import pytest
 
-from lookonce.pipeline.workers import cpus, quota, workers
+from lookonce.errors import Draining
+from lookonce.pipeline.workers import Workers, cpus, quota
 
 
 @pytest.mark.parametrize(
@@ -30,6 +35,64 @@ def test_there_is_a_thread_for_each_cpu_that_may_be_used() -> None:
 
 @pytest.mark.parametrize(("asked", "given"), [(0, cpus()), (3, 3)])
 def test_the_settings_may_say_otherwise(asked: int, given: int) -> None:
-    threads = workers(asked)
-    assert threads._max_workers == given
-    threads.shutdown()
+    threads = Workers(asked)
+    assert threads.count == given
+    threads.close()
+
+
+async def test_no_more_is_begun_than_there_are_threads_whoever_goes_away() -> None:
+    threads, go_on, begun = Workers(1), threading.Event(), list[int]()
+
+    def work(number: int) -> None:
+        begun.append(number)
+        go_on.wait(30)
+
+    first = asyncio.create_task(threads.run(work, 1))
+    await until(lambda: begun == [1])
+    others = [asyncio.create_task(threads.run(work, number)) for number in (2, 3)]
+    await asyncio.sleep(0)
+    first.cancel()
+    others[0].cancel()
+    await asyncio.gather(first, others[0], return_exceptions=True)
+    assert begun == [1], "whoever went away still has its thread"
+    go_on.set()
+    await others[1]
+    assert begun == [1, 3]
+    threads.close()
+
+
+async def test_who_waits_for_a_thread_and_goes_away_leaves_nothing_behind() -> None:
+    threads, go_on = Workers(1), threading.Event()
+    first = asyncio.create_task(threads.run(go_on.wait, 30))
+    picture = Picture()
+    gone = weakref.ref(picture)
+    waiting = asyncio.create_task(threads.run(picture.look))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    del picture, waiting
+    await until(lambda: gone() is None)
+    go_on.set()
+    await first
+    threads.close()
+
+
+async def test_what_goes_wrong_on_a_thread_is_told_and_the_thread_is_free_again() -> None:
+    threads = Workers(1)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            await threads.run(divmod, 1, 0)
+    assert await threads.run(divmod, 7, 2) == (3, 1)
+    threads.close()
+    with pytest.raises(Draining, match="has shut down"):
+        await threads.run(divmod, 7, 2)
+
+
+class Picture:
+    def look(self) -> None: ...
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)

@@ -14,7 +14,7 @@ from lookonce.pipeline.admission import Admission
 from lookonce.pipeline.catalogue import Catalogue
 from lookonce.pipeline.detector import Detector
 from lookonce.pipeline.stages import Bounds
-from lookonce.pipeline.workers import workers
+from lookonce.pipeline.workers import Workers
 from lookonce.transports.proto.lookonce.v1 import detection_pb2 as wire
 from lookonce.transports.proto.lookonce.v1.detection_pb2_grpc import DetectionStub
 from lookonce.transports.rpc import Pem, grpc_server
@@ -51,7 +51,7 @@ async def gateway(
     await catalogue.refresh()
     if isinstance(inference, Fake):
         inference.calls.clear()
-    detector = Detector(inference, catalogue, Admission(in_flight), workers(2), BOUNDS)
+    detector = Detector(inference, catalogue, Admission(in_flight), Workers(2), BOUNDS)
     lines: list[dict[str, object]] = []
     rooms = {"requests": Admission(requests, "requests"), "streams": Admission(streams, "streams")}
     service = Service(detector, gate or OpenGate(), logging_to(lines), patience or Patience(), **rooms)

@@ -18,7 +18,7 @@ from lookonce.pipeline.admission import Admission
 from lookonce.pipeline.catalogue import Catalogue
 from lookonce.pipeline.detector import Detector
 from lookonce.pipeline.stages import Bounds
-from lookonce.pipeline.workers import workers
+from lookonce.pipeline.workers import Workers
 from lookonce.transports import rest
 from lookonce.transports.admin import admin_app
 from lookonce.transports.bodies import Reading
@@ -68,7 +68,7 @@ Fakes = Callable[..., Fake]
 async def served(plan: Plan) -> AsyncIterator[Gateway]:
     lines: list[dict[str, object]] = []
     catalogue = Catalogue(plan.inference, plan.default)
-    detector = Detector(plan.inference, catalogue, Admission(plan.max_in_flight), workers(2), plan.bounds)
+    detector = Detector(plan.inference, catalogue, Admission(plan.max_in_flight), Workers(2), plan.bounds)
     requests = Admission(plan.max_requests, "requests")
     service = Service(detector, plan.gate, logging_to(lines), plan.patience, requests=requests)
     await catalogue.refresh()

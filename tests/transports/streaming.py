@@ -19,7 +19,7 @@ from lookonce.pipeline.admission import Admission
 from lookonce.pipeline.catalogue import Catalogue
 from lookonce.pipeline.detector import Detector
 from lookonce.pipeline.stages import Bounds
-from lookonce.pipeline.workers import workers
+from lookonce.pipeline.workers import Workers
 from lookonce.transports import page, rest, stream
 from lookonce.transports.bodies import Reading
 from lookonce.transports.public import public_app
@@ -59,7 +59,7 @@ async def streaming(inference: Inference, **changes: object) -> AsyncIterator[St
     lines: list[dict[str, object]] = []
     catalogue = Catalogue(inference)
     await catalogue.refresh()
-    detector = Detector(inference, catalogue, Admission(8), workers(2), BOUNDS)
+    detector = Detector(inference, catalogue, Admission(8), Workers(2), BOUNDS)
     streams = Admission(plan.max_streams, "streams")
     service = Service(detector, plan.gate, logging_to(lines), plan.patience, streams=streams)
     api = rest.router(service, Reading(BOUNDS, plan.patience.body_s, None))

@@ -155,3 +155,10 @@ async def test_roboflow_says_who_serves(gateway: Gateway) -> None:
     _, answer = await said(gateway, "GET /compat/roboflow/info", PYTHON_REQUESTS)
     assert isinstance(answer, dict)
     assert (answer["name"], set(answer)) == ("LookOnce", {"name", "version", "uuid"})
+
+
+@pytest.mark.parametrize("path", ["/infer/instance_segmentation", "/model/clear", "/workflows/run"])
+async def test_what_only_roboflows_own_server_has_is_said_to_be_absent(gateway: Gateway, path: str) -> None:
+    answer = await gateway.http.post(f"/compat/roboflow{path}", json={})
+    assert answer.status_code == 404
+    assert answer.json()["message"].startswith(f"/compat/roboflow{path} is not offered here")

@@ -135,6 +135,8 @@ async def test_options_of_a_form_and_of_json_mean_the_same(two: Gateway, square:
         ("confidence=1.5", "confidence: 1.5 is not a number from 0 to 1"),
         ("max_detections=0", "max_detections: 0 is not a whole number from 1 to 1000"),
         ("confidnce=0.5", "confidnce is no option; did you mean confidence?"),
+        ("formt=image", "formt is no option; did you mean format?"),
+        ("classes=a&classes=b", "classes: it is given twice; give it once, with commas between."),
         ("classes=zebra", "classes: model echo has no class zebra"),
         ("format=xml", "format: xml is none of json, coco, huggingface, ultralytics, roboflow, image"),
         ("iou=0.5&iou=0.6", "iou: it is given twice"),

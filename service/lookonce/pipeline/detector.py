@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -18,6 +17,7 @@ from lookonce.pipeline.catalogue import Catalogue
 from lookonce.pipeline.request import Answer, Request, Seen, Timings
 from lookonce.pipeline.rule import rule_of
 from lookonce.pipeline.stages import Bounds, Prepared, Preparing, finish, labelled, prepared_or_refused
+from lookonce.pipeline.workers import Workers
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ class Detector:
     inference: Inference
     catalogue: Catalogue
     admission: Admission
-    workers: ThreadPoolExecutor
+    workers: Workers
     bounds: Bounds
 
     async def detect(self, request: Request) -> Answer:
@@ -55,7 +55,7 @@ class Detector:
             )
 
     async def close(self) -> None:
-        self.workers.shutdown(wait=False, cancel_futures=True)
+        self.workers.close()
         await self.inference.close()
 
     async def _look(self, request: Request, card: Card, to_seen: Callable[..., list[Seen]]) -> Answer:
@@ -66,15 +66,15 @@ class Detector:
         asked = time.perf_counter()
         candidates = labelled(await self._infer(request, card, _rows_of(tensor, prepared, len(good))), card)
         answered = time.perf_counter()
-        seen = await self._on_thread(to_seen, candidates, good)
+        seen = await self.workers.run(to_seen, candidates, good)
         ended = time.perf_counter()
         timings = _timings(good, answered - asked, ended - answered, ended - begun)
         return Answer(card, _in_place(prepared, seen), timings)
 
     async def _prepare(self, request: Request, tensor: Images, card: Card) -> list[Prepared | ServiceError]:
         jobs = zip(request.pictures, tensor, strict=True)
-        how = Preparing(card.geometry, self.bounds, request.keep_images)
-        return await _together(self._on_thread(prepared_or_refused, *job, how) for job in jobs)
+        how = Preparing(card.geometry, self.bounds)
+        return await _together(self.workers.run(prepared_or_refused, *job, how) for job in jobs)
 
     async def _infer(self, request: Request, card: Card, tensor: Images) -> Candidates:
         """As many calls as the model's largest batch makes of it; none where no picture was good."""
@@ -86,9 +86,6 @@ class Detector:
         calls = (replace(whole, images=tensor[first : first + card.max_batch]) for first in firsts)
         parts = await _together(self.inference.infer(call) for call in calls)
         return np.concatenate([np.empty((0, card.candidates, 6), np.float32), *parts])
-
-    def _on_thread(self, work: Callable[..., T], *given: object) -> Awaitable[T]:
-        return asyncio.get_running_loop().run_in_executor(self.workers, partial(work, *given))
 
 
 async def _together(work: Iterable[Awaitable[T]]) -> list[T]:

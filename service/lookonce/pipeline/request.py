@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lookonce.card import Card
 from lookonce.errors import ServiceError
-from lookonce.vision.letterbox import Boxes, ImageRGB
+from lookonce.vision.letterbox import Boxes
 
 Picture: TypeAlias = bytes | bytearray | memoryview
 """A picture as a file holds it."""
@@ -46,7 +46,6 @@ class Request:
     request_id: str = ""
     traceparent: str = ""
     patient: bool = False
-    keep_images: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,6 @@ class Seen:
     size_wh: tuple[int, int]
     rows: Boxes
     normalized: bool = False
-    image: ImageRGB | None = None
 
     @property
     def numbers(self) -> list[list[float]]:
@@ -89,6 +87,11 @@ class Answer:
     card: Card
     results: tuple[Seen | ServiceError, ...]
     timings_ms: Timings
+
+    @property
+    def rows(self) -> int:
+        """How many detections there are in all."""
+        return sum(len(each.rows) for each in self.results if isinstance(each, Seen))
 
     def only(self) -> Seen:
         """The result of a request with one picture; raises what was wrong with it."""

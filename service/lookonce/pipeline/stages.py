@@ -27,10 +27,9 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A picture that lies on the model's input; `image` is its pixels, where they are wanted for longer."""
+    """A picture that lies on the model's input."""
 
     placement: Placement
-    image: ImageRGB | None
     decode_ms: float
     letterbox_ms: float
 
@@ -56,7 +55,6 @@ class Preparing:
 
     geometry: Geometry
     bounds: Bounds
-    keep_images: bool
 
 
 def prepare(picture: Picture, canvas: ImageRGB, how: Preparing) -> Prepared:
@@ -68,8 +66,7 @@ def prepare(picture: Picture, canvas: ImageRGB, how: Preparing) -> Prepared:
     canvas[:] = how.geometry.pad_value
     draw_onto(canvas, image, placement)
     laid = time.perf_counter()
-    kept = image if how.keep_images else None
-    return Prepared(placement, kept, (decoded - begun) * 1e3, (laid - decoded) * 1e3)
+    return Prepared(placement, (decoded - begun) * 1e3, (laid - decoded) * 1e3)
 
 
 def prepared_or_refused(picture: Picture | ServiceError, canvas: ImageRGB, how: Preparing) -> Prepared | ServiceError:
@@ -102,4 +99,4 @@ def _seen(kept: Boxes, picture: Prepared, *, normalized: bool) -> Seen:
     rows[:, :4] = restore(rows[:, :4], picture.placement)
     if normalized:
         rows[:, :4] /= np.array(size_wh * 2, np.float32)
-    return Seen(size_wh, rounded(rows, normalized=normalized).astype(np.float32), normalized, picture.image)
+    return Seen(size_wh, rounded(rows, normalized=normalized).astype(np.float32), normalized)

@@ -1,21 +1,51 @@
 """The threads that decode: as many as this process may use CPUs, whatever the machine has."""
 
+import asyncio
 import math
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import cv2
+
+from lookonce.errors import Draining
+
+T = TypeVar("T")
 
 CGROUP_V2: Final = Path("/sys/fs/cgroup/cpu.max")
 CGROUP_V1: Final = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
 
 
-def workers(threads: int) -> ThreadPoolExecutor:
-    """0 threads: one for each CPU. OpenCV's own stay out of it, for there is a picture on every core already."""
-    cv2.setNumThreads(1)
-    return ThreadPoolExecutor(threads or cpus(), "pictures")
+class Workers:
+    """Threads without a queue: who finds none free waits as a coroutine, and leaves nothing behind on going away.
+
+    So no more pictures are unpacked at once than there are threads, whatever becomes of those who sent them.
+    0 threads: one for each CPU. OpenCV's own stay out of it, for there is a picture on every core; its words too.
+    """
+
+    def __init__(self, threads: int = 0) -> None:
+        cv2.setNumThreads(1)
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        self.count = threads or cpus()
+        self._threads = ThreadPoolExecutor(self.count, "pictures")
+        self._free = asyncio.Semaphore(self.count)
+
+    async def run(self, work: Callable[..., T], *given: object) -> T:
+        """The outcome of `work`. What has begun cannot be stopped, and holds its thread until it ends."""
+        await self._free.acquire()
+        try:
+            working = asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *given))
+        except RuntimeError as error:
+            self._free.release()
+            raise Draining("this gateway has shut down; ask again and another one will answer.") from error
+        working.add_done_callback(lambda _: self._free.release())
+        return await asyncio.shield(working)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def cpus() -> int:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Final
 
 import orjson
@@ -22,11 +23,14 @@ from lookonce.transports.documents import MODEL, MODELS, detecting
 from lookonce.transports.entrance import turn
 from lookonce.transports.gone import unless_gone
 from lookonce.transports.models import default_model, facts_of, models_for
-from lookonce.transports.options import Number, options_from
+from lookonce.transports.options import OPTIONS, Number, options_from, unknown_option
 from lookonce.transports.presets import FORMATS
 from lookonce.transports.service import Service
 
 JSON: Final = "application/json"
+FIELDS: Final = dict.fromkeys([*(option.name for option in OPTIONS), "format"])
+SHORT_ROWS: Final = 300
+"""Written in less than a millisecond or two."""
 TIMEOUT: Final = "X-Request-Timeout-Ms"
 ModelName = Annotated[str, Path(description="A name that GET /v1/models tells.", examples=["shapes"])]
 Version = Annotated[int, Path(ge=1, description="One of the model's versions.", examples=[1])]
@@ -91,7 +95,6 @@ class Detection:
                 options=wish.options,
                 request_id=request.state.request_id,
                 traceparent=request.state.traceparent,
-                keep_images=wish.style == IMAGE,
             )
             return await unless_gone(request, self._answer(request, wanted, wish.style, caller))
 
@@ -107,14 +110,16 @@ class Detection:
         answer = await self.service.detect(wanted, caller)
         request.state.facts.update(model=answer.card.name, version=answer.card.version)
         async with in_time(wanted.until):
-            body, media_type = await self._written(answer, style, request)
+            body, media_type = await self._written(answer, style, wanted, request.headers.get("accept", ""))
         return Response(body, headers={"Server-Timing": server_timing(answer.timings_ms)}, media_type=media_type)
 
-    async def _written(self, answer: Answer, style: str, request: Request) -> tuple[bytes, str]:
-        if style != IMAGE:
-            return orjson.dumps(FORMATS[style](answer, request.state.request_id)), JSON
-        accepted, loop = request.headers.get("accept", ""), asyncio.get_running_loop()
-        return await loop.run_in_executor(self.service.detector.workers, drawn, answer, accepted)
+    async def _written(self, answer: Answer, style: str, wanted: pipeline.Request, accepted: str) -> tuple[bytes, str]:
+        """A short answer is written at once; a long one, or a picture, on a thread."""
+        run = self.service.detector.workers.run
+        if style == IMAGE:
+            return await run(drawn, *wanted.pictures, answer.only(), answer.card.labels, accepted)
+        write = partial(written, answer, style, wanted.request_id)
+        return (write() if answer.rows <= SHORT_ROWS else await run(write)), JSON
 
     def _until(self, request: Request) -> float | None:
         """A time that the caller names counts from its arrival; the one of the settings from when its body has come."""
@@ -164,10 +169,14 @@ def joined(query: Mapping[str, object], posted: Mapping[str, object]) -> dict[st
 
 
 def twice(name: str) -> InvalidOptions:
-    return InvalidOptions(f"{name[:50]}: it is given twice; give it once, several classes with commas between.")
+    how = ", with commas between" if name == "classes" else ""
+    return InvalidOptions(f"{name[:50]}: it is given twice; give it once{how}.")
 
 
 def wish_from(fields: Mapping[str, object]) -> Wish:
+    for name in fields:
+        if name not in FIELDS:
+            raise unknown_option(name, FIELDS)
     style = fields.get("format", "json")
     if style not in STYLES:
         raise InvalidOptions(f"format: {str(style)[:50]} is none of {', '.join(STYLES)}; choose one of them.")
@@ -187,6 +196,10 @@ def note(request: Request, posted: Posted) -> None:
     """For the line in the log."""
     sizes = [len(picture) for picture in posted.pictures if not isinstance(picture, Exception)]
     request.state.facts.update(images=len(posted.pictures), bytes=sum(sizes))
+
+
+def written(answer: Answer, style: str, request_id: str) -> bytes:
+    return orjson.dumps(FORMATS[style](answer, request_id))
 
 
 def server_timing(timings_ms: Timings) -> str:

@@ -75,7 +75,7 @@ class Detection:
             return Response(orjson.dumps({"success": True, "models": names}), media_type=JSON)
 
     async def _detect(self, request: Request, model: str | None) -> Response:
-        _, answer = await self.desk.answer_key_inside(request, partial(self._read, request, model))
+        answer = (await self.desk.answer_key_inside(request, partial(self._read, request, model))).answer
         return told(answer_to_json(answer), answer)
 
     async def _read(self, request: Request, model: str | None) -> Asked:

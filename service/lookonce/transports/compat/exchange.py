@@ -41,8 +41,17 @@ class Asked:
     model: str | None = None
     version: int | None = None
     key: str | None = field(default=None, repr=False)
-    keep_images: bool = False
+    is_drawn: bool = False
     listed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What was asked, the pictures that were looked at, and what was found."""
+
+    asked: Asked
+    pictures: Sequence[Picture | ServiceError]
+    answer: Answer
 
 
 Read: TypeAlias = Callable[[], Awaitable[Asked]]
@@ -55,16 +64,16 @@ class Desk:
     service: Service
     reading: Reading
 
-    async def answer(self, request: Request, read: Read) -> tuple[Asked, Answer]:
+    async def answer(self, request: Request, read: Read) -> Looked:
         """Who asks is known before the body is read."""
         key = key_outside(request)
         async with turn(request, self.service, key) as caller:
             self.service.detector.admission.refuse_when_full()
             asked = await read()
             the_one_key(key, asked.key)
-            return asked, await self._detect(request, asked, caller)
+            return await self._detect(request, asked, caller)
 
-    async def answer_key_inside(self, request: Request, read: Read) -> tuple[Asked, Answer]:
+    async def answer_key_inside(self, request: Request, read: Read) -> Looked:
         """Whoever shows no key outside may have one in the body, which is read first."""
         if key_outside(request) is not None:
             return await self.answer(request, read)
@@ -73,9 +82,9 @@ class Desk:
         async with self.service.requests.room_for(1, patient=False):
             asked = await read()
         async with turn(request, self.service, asked.key) as caller:
-            return asked, await self._detect(request, asked, caller)
+            return await self._detect(request, asked, caller)
 
-    async def _detect(self, request: Request, asked: Asked, caller: Caller) -> Answer:
+    async def _detect(self, request: Request, asked: Asked, caller: Caller) -> Looked:
         """What is only named is fetched now, when it is known who asks."""
         pictures = await with_fetched(request, asked.pictures, self.reading.fetcher)
         note(request, Posted(pictures))
@@ -87,11 +96,10 @@ class Desk:
             options=asked.options,
             request_id=request.state.request_id,
             traceparent=request.state.traceparent,
-            keep_images=asked.keep_images,
         )
         answer = await unless_gone(request, self.service.detect(wanted, caller))
         request.state.facts.update(model=answer.card.name, version=answer.card.version)
-        return answer
+        return Looked(asked, pictures, answer)
 
     @property
     def most_json_bytes(self) -> int:

@@ -55,7 +55,7 @@ class Detection:
 
     async def by_model(self, request: Request, model: str) -> Response:
         """Detect objects as Hugging Face's inference endpoints do."""
-        _, answer = await self.desk.answer(request, partial(self._read, request, model))
+        answer = (await self.desk.answer(request, partial(self._read, request, model))).answer
         return told(huggingface(answer, request.state.request_id), answer)
 
     async def _read(self, request: Request, model: str) -> Asked:

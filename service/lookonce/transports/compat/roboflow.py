@@ -2,8 +2,8 @@
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import Final, TypeVar, cast
@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lookonce.card import Card
-from lookonce.errors import ServiceError
+from lookonce.errors import ServiceError, UnknownModel
 from lookonce.inference.port import ServedModel
 from lookonce.pipeline.detector import Detector
-from lookonce.pipeline.request import Answer, Picture, Seen
+from lookonce.pipeline.request import Answer, Picture
 from lookonce.transports.annotated import JPEG, PNG, drawn
 from lookonce.transports.bodies import MAX_JSON_BYTES, Reading, read_posted, read_whole
 from lookonce.transports.compat.exchange import (
@@ -27,6 +27,7 @@ from lookonce.transports.compat.exchange import (
     Asked,
     Desk,
     Json,
+    Looked,
     documented,
     form_with,
     in_json,
@@ -49,6 +50,8 @@ from lookonce.transports.presets import roboflow
 from lookonce.transports.service import Service
 
 T = TypeVar("T")
+OWN_PATHS: Final = {"infer", "model", "workflows"}
+"""What Roboflow's own server has there is no model's name."""
 
 
 def router(service: Service, reading: Reading) -> APIRouter:
@@ -101,23 +104,28 @@ class Detection:
 
     async def by_body(self, request: Request) -> Response:
         """Detect objects as v1 of Roboflow's inference server does."""
-        asked, answer = await self.desk.answer_key_inside(request, partial(self._read_body, request))
-        results = shaped(answer, request.state.request_id)
-        if asked.keep_images:
-            results = await self._on_thread(partial(visualized, results, answer))
-        return told(results if asked.listed else results[0], answer)
+        looked = await self.desk.answer_key_inside(request, partial(self._read_body, request))
+        results = shaped(looked.answer, request.state.request_id)
+        if looked.asked.is_drawn:
+            results = await self._run(visualized, results, looked)
+        return told(results if looked.asked.listed else results[0], looked.answer)
 
     async def by_path(self, request: Request, dataset: str, version: str) -> Response:
         """Detect objects as v0 of Roboflow's inference server and its hosted service do."""
+        if dataset in OWN_PATHS:
+            raise UnknownModel(
+                f"{request.url.path} is not offered here; object detection is, at /infer/object_detection."
+            )
         query = wishes_from(Query, dict(request.query_params))
         read = partial(self._read_picture, request, query, ModelId.read(f"{dataset}/{version}"))
-        _, answer = await self.desk.answer(request, read)
+        looked = await self.desk.answer(request, read)
+        answer = looked.answer
         if query.format == "image":
-            picture, media_type = await self._on_thread(partial(drawn, answer, JPEG))
+            picture, media_type = await self._run(drawn, *looked.pictures, answer.only(), answer.card.labels)
             return Response(picture, media_type=media_type)
         (result,) = shaped(answer, request.state.request_id)
         if query.format == "image_and_json":
-            (result,) = await self._on_thread(partial(visualized, [result], answer))
+            (result,) = await self._run(visualized, [result], looked)
         return told(result, answer)
 
     async def _read_body(self, request: Request) -> Asked:
@@ -132,14 +140,13 @@ class Detection:
             wanted.name,
             wanted.version,
             key=sent.api_key,
-            keep_images=sent.visualize_predictions,
+            is_drawn=sent.visualize_predictions,
             listed=isinstance(sent.image, list),
         )
 
     async def _read_picture(self, request: Request, query: Query, wanted: ModelId) -> Asked:
         pictures = await self._posted(request) if query.image is None else [Link(query.image, "image")]
-        keep_images = query.format != "json"
-        return Asked(pictures, query.options, wanted.name, wanted.version, keep_images=keep_images)
+        return Asked(pictures, query.options, wanted.name, wanted.version)
 
     async def _posted(self, request: Request) -> Sequence[Picture | ServiceError]:
         """A form, or base64 whatever the Content-Type says: the SDK calls it JSON and curl a form."""
@@ -149,8 +156,8 @@ class Detection:
         body = await read_whole(request, self.desk.most_json_bytes, reading.body_s)
         return [await asyncio.to_thread(base64_to_bytes, body.decode("latin-1"), reading.bounds.max_bytes)]
 
-    def _on_thread(self, work: Callable[[], T]) -> Awaitable[T]:
-        return asyncio.get_running_loop().run_in_executor(self.desk.service.detector.workers, work)
+    async def _run(self, work: Callable[..., T], *given: object) -> T:
+        return await self.desk.service.detector.workers.run(work, *given)
 
 
 def _parsed(body: bytes, detector: Detector) -> tuple[Body, list[Sent]]:
@@ -164,13 +171,14 @@ def shaped(answer: Answer, request_id: str) -> list[Json]:
     return results if isinstance(results, list) else [cast("Json", results)]
 
 
-def visualized(results: Sequence[Json], answer: Answer) -> list[Json]:
+def visualized(results: Sequence[Json], looked: Looked) -> list[Json]:
     """Each result with its picture, boxes drawn onto it, as a JPEG in base64."""
+    labels = looked.answer.card.labels
     return [
-        result | {"visualization": b64encode(drawn(replace(answer, results=(seen,)), JPEG)[0]).decode()}
-        if isinstance(seen, Seen)
-        else result
-        for result, seen in zip(results, answer.results, strict=True)
+        result
+        if isinstance(picture, ServiceError) or isinstance(seen, ServiceError)
+        else result | {"visualization": b64encode(drawn(picture, seen, labels)[0]).decode()}
+        for result, picture, seen in zip(results, looked.pictures, looked.answer.results, strict=True)
     ]
 
 

@@ -14,8 +14,11 @@ from lookonce.transports.schemas import PUBLISHED
 Json = dict[str, Any]
 REF: Final = "#/components/schemas/{model}"
 PICTURES: Final = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "image/gif")
-PIXEL: Final = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVQI12M4ceIEAAS0AlnHDZ4fAAAAAElFTkSuQmCC"
-"""A PNG file of one grey pixel."""
+SQUARE: Final = (
+    "iVBORw0KGgoAAAANSUhEUgAAAIAAAABgAQMAAADvtOgKAAAABlBMVEXmtCgeHigS93EKAAAAKElEQVR42mP8z4AKmBhGBUYFUAUeMjIyCoyGx6gAEQKMowXK"
+    "qAACAADVrAOx1kwHewAAAABJRU5ErkJggg=="
+)
+"""A PNG file: a yellow square on a dark ground."""
 BINARY: Final[Json] = {"type": "string", "contentMediaType": "application/octet-stream"}
 DESCRIPTION: Final = (
     "YOLO object detection. Send a picture to `/v1/detect` as the body itself, several as a form or as JSON:\n\n"
@@ -43,18 +46,18 @@ EXAMPLE: Final[Json] = {
         "version": 1,
         "digest": "6ff277fd557e3e2eff319eb19aa4268924476f93c88e4707df98b4bc6edc8d77",
     },
-    "image": {"width": 640, "height": 480},
+    "image": {"width": 128, "height": 96},
     "detections": [
         {
-            "box": {"x1": 127.97, "y1": 52.36, "x2": 201.52, "y2": 125.38},
-            "confidence": 0.9446,
-            "class_id": 0,
-            "label": "circle",
+            "box": {"x1": 34.38, "y1": 32.08, "x2": 68.18, "y2": 65.63},
+            "confidence": 0.9745,
+            "class_id": 1,
+            "label": "square",
         }
     ],
-    "timings_ms": {"decode": 3.183, "letterbox": 0.132, "inference": 50.165, "nms": 0.416, "total": 54.021},
+    "timings_ms": {"decode": 0.235, "letterbox": 0.479, "inference": 59.759, "nms": 0.54, "total": 61.234},
 }
-"""What the sample model said of a picture."""
+"""What the sample model says of the square."""
 PROBLEM_EXAMPLE: Final[Json] = {
     "type": "urn:lookonce:invalid-options",
     "title": "Unprocessable Entity",
@@ -162,7 +165,7 @@ def _body(max_images: int) -> Json:
         "additionalProperties": False,
         "properties": {"file": files} | _option_schemas(),
     }
-    example = {"images": [{"base64": PIXEL}], "options": {"confidence": 0.4, "classes": ["triangle"]}}
+    example = {"images": [{"base64": SQUARE}], "options": {"confidence": 0.4, "classes": ["square"]}}
     pictures: Json = {media_type: {"schema": BINARY} for media_type in PICTURES}
     return {
         "required": True,
@@ -178,7 +181,7 @@ def _several(example: Json) -> Json:
     one = {name: example[name] for name in ("image", "detections")}
     problem = PROBLEM_EXAMPLE | {
         "type": "urn:lookonce:invalid-image",
-        "detail": "the image is damaged; send it whole.",
+        "detail": "the picture is cut short; send the whole file.",
         "code": "invalid-image",
         "request_id": example["request_id"],
     }

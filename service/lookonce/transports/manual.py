@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from html import escape
 from typing import Any, Final
@@ -65,17 +66,17 @@ def _prose(text: str) -> str:
     """Paragraphs; what is indented is code."""
     parts = (part for part in text.split("\n\n") if part.strip())
     return "".join(
-        f"<pre>{escape(part.strip())}</pre>" if part.startswith("    ") else f"<p>{escape(part)}</p>" for part in parts
+        f"<pre>{escape(part.strip())}</pre>" if part.startswith("    ") else f"<p>{_prose(part)}</p>" for part in parts
     )
 
 
 def _section(path: str, method: str, operation: Json) -> str:
     parts = [
         f'<h2 id="{_anchor(operation)}"><span class="method">{method.upper()}</span> <code>{escape(path)}</code></h2>',
-        f"<p>{escape(operation.get('description') or operation.get('summary', ''))}</p>",
+        f"<p>{_prose(operation.get('description') or operation.get('summary', ''))}</p>",
         _table("Parameters", _parameters(operation)),
         _table("Body", _bodies(operation)),
-        _table("Answers", ((status, escape(each["description"])) for status, each in operation["responses"].items())),
+        _table("Answers", ((status, _prose(each["description"])) for status, each in operation["responses"].items())),
     ]
     parts += [f"<h3>{escape(name)}</h3><pre>{escape(text)}</pre>" for name, text in _examples(operation)]
     return "".join(parts)
@@ -83,7 +84,7 @@ def _section(path: str, method: str, operation: Json) -> str:
 
 def _parameters(operation: Json) -> Iterator[tuple[str, str]]:
     for each in operation.get("parameters", ()):
-        words = escape(each.get("description", "")), f"<code>{escape(_schema(each['schema']))}</code>"
+        words = _prose(each.get("description", "")), f"<code>{escape(_schema(each['schema']))}</code>"
         yield each["name"], f"{' '.join(words)} ({each['in']})"
 
 
@@ -111,6 +112,11 @@ def _schema(schema: Json) -> str:
     if "default" in schema:
         parts.append(f"= {json.dumps(schema['default'])}")
     return " ".join(filter(None, parts))
+
+
+def _prose(text: str) -> str:
+    """Words, in which what stands between backticks is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _table(title: str, rows: Iterator[tuple[str, str]]) -> str:

@@ -66,17 +66,17 @@ def _prose(text: str) -> str:
     """Paragraphs; what is indented is code."""
     parts = (part for part in text.split("\n\n") if part.strip())
     return "".join(
-        f"<pre>{escape(part.strip())}</pre>" if part.startswith("    ") else f"<p>{_prose(part)}</p>" for part in parts
+        f"<pre>{escape(part.strip())}</pre>" if part.startswith("    ") else f"<p>{_words(part)}</p>" for part in parts
     )
 
 
 def _section(path: str, method: str, operation: Json) -> str:
     parts = [
         f'<h2 id="{_anchor(operation)}"><span class="method">{method.upper()}</span> <code>{escape(path)}</code></h2>',
-        f"<p>{_prose(operation.get('description') or operation.get('summary', ''))}</p>",
+        f"<p>{_words(operation.get('description') or operation.get('summary', ''))}</p>",
         _table("Parameters", _parameters(operation)),
         _table("Body", _bodies(operation)),
-        _table("Answers", ((status, _prose(each["description"])) for status, each in operation["responses"].items())),
+        _table("Answers", ((status, _words(each["description"])) for status, each in operation["responses"].items())),
     ]
     parts += [f"<h3>{escape(name)}</h3><pre>{escape(text)}</pre>" for name, text in _examples(operation)]
     return "".join(parts)
@@ -84,7 +84,7 @@ def _section(path: str, method: str, operation: Json) -> str:
 
 def _parameters(operation: Json) -> Iterator[tuple[str, str]]:
     for each in operation.get("parameters", ()):
-        words = _prose(each.get("description", "")), f"<code>{escape(_schema(each['schema']))}</code>"
+        words = _words(each.get("description", "")), f"<code>{escape(_schema(each['schema']))}</code>"
         yield each["name"], f"{' '.join(words)} ({each['in']})"
 
 
@@ -114,7 +114,7 @@ def _schema(schema: Json) -> str:
     return " ".join(filter(None, parts))
 
 
-def _prose(text: str) -> str:
+def _words(text: str) -> str:
     """Words, in which what stands between backticks is code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 

@@ -98,6 +98,13 @@ def flat_png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", pixels) + png_chunk(b"IEND", b"")
 
 
+def deep_png(width: int, height: int, colour: int) -> bytes:
+    """One flat colour of 16 bits a channel; `colour` 2: RGB; 4: grey and alpha; 6: RGB and alpha."""
+    rows = zlib.compress((b"\0" + b"\x80\x10" * ({2: 3, 4: 2, 6: 4}[colour] * width)) * height, 1)
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", rows) + png_chunk(b"IEND", b"")
+
+
 Tag = tuple[int, tuple[int, ...]]
 
 
@@ -119,6 +126,14 @@ def tiff(pixels: Array, tags: Mapping[int, Tag], order: str = "<", *, directory_
     directory = struct.pack(order + "H", count) + entries + bytes(4)
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", start)
     return head + (strip + directory + words if directory_last else directory + strip + words)
+
+
+def deflated_tiff(pixels: Array) -> bytes:
+    """RGB, or RGBA with alpha, packed as one strip."""
+    height, width, channels = pixels.shape
+    strip = np.frombuffer(zlib.compress(pixels.tobytes(), 1), np.uint8)[None]
+    size = {256: (4, (width,)), 257: (4, (height,)), 278: (4, (height,)), 259: (3, (8,)), 279: (4, (strip.size,))}
+    return tiff(strip, (rgb_tags(pixels, extra=2) if channels == 4 else rgb_tags(pixels)) | size)
 
 
 def rgb_tags(pixels: Array, **more: int) -> dict[int, Tag]:

@@ -9,7 +9,9 @@ from PIL import Image
 from tests.vision import pictures
 from tests.vision.pictures import INDICES, PALETTE, seen
 
-from lookonce.errors import InvalidImage
+from lookonce.errors import ImageTooLarge, InvalidImage
+from lookonce.vision.headers import read_header
+from lookonce.vision.images import decode
 
 PATIENCE_S = 20.0
 
@@ -63,12 +65,36 @@ def test_of_a_gif_of_ten_thousand_frames_only_the_first_is_unpacked() -> None:
     assert time.monotonic() - start < PATIENCE_S
 
 
-def test_a_gif_that_only_forgets_is_refused_in_good_time() -> None:
-    forgetting = b"\x24\x49\x92" * 300_000
-    frame = b"\x2c" + struct.pack("<HHHHB", 0, 0, 31, 20, 0) + pictures.blocks(forgetting, bits=2)
+def hostile_frame(width: int, height: int, packed: bytes) -> bytes:
+    return b"\x2c" + struct.pack("<HHHHB", 0, 0, width, height, 0) + pictures.blocks(packed, bits=2)
+
+
+FORGETTING = b"\x24\x49\x92"
+FORGETTING_FRAME = hostile_frame(31, 20, FORGETTING * 4_000_000)
+
+
+@pytest.mark.parametrize(
+    ("size_wh", "frame", "words"),
+    [
+        ((31, 20), FORGETTING_FRAME, "damaged"),
+        ((8000, 7000), hostile_frame(8000, 7000, FORGETTING * 4_000_000), "more than 4194304 codes"),
+        ((31, 20), b"\x21\xfe\0" * 4_000_000 + pictures.gif_frame(INDICES), "too many parts"),
+        ((31, 20), b"\x21\xfe" + b"\1x" * 4_000_000 + b"\0" + pictures.gif_frame(INDICES), "too many parts"),
+        (
+            (8000, 7000),
+            FORGETTING_FRAME[:1] + bytes(4) + b"\x40\x1f\x58\x1b\0\2" + b"\1x" * 4_000_000,
+            "too many parts",
+        ),
+    ],
+    ids=["forgetting", "forgetting at large", "empty extensions", "a long extension", "blocks of a byte"],
+)
+def test_a_gif_that_keeps_a_decoder_busy_is_refused_at_once(size_wh: tuple[int, int], frame: bytes, words: str) -> None:
+    """Ten times, so that seconds for one of them would be noticed."""
+    data = pictures.gif(size_wh, PALETTE, frame)
     start = time.monotonic()
-    with pytest.raises(InvalidImage, match="pixels"):
-        seen(pictures.gif((31, 20), PALETTE, frame))
+    for _ in range(10):
+        with pytest.raises((InvalidImage, ImageTooLarge), match=words):
+            decode(data, read_header(data))
     assert time.monotonic() - start < PATIENCE_S
 
 

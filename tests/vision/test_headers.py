@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from tests.vision import pictures
 
-from lookonce.errors import InvalidImage, ServiceError, UnsupportedMedia
-from lookonce.vision.headers import Header, Kind, read_header
+from lookonce.errors import ImageTooLarge, InvalidImage, ServiceError, UnsupportedMedia
+from lookonce.vision.headers import LONGEST_SIDES, Header, Kind, read_header
 
 KINDS = pictures.every_kind()
 PATIENCE_S = 10.0
@@ -106,6 +106,37 @@ def test_a_bomb_is_measured_without_being_unpacked() -> None:
 def test_nothing_is_an_empty_picture() -> None:
     with pytest.raises(InvalidImage, match="empty"):
         read_header(b"")
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_has_a_longest_side(kind: Kind) -> None:
+    assert LONGEST_SIDES[kind] >= 1 << 14
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pictures.flat_png(1_000_001, 1),
+        pictures.flat_png(1, 1_000_001),
+        pictures.bmp(np.zeros((1, 2**20 + 1, 3), np.uint8), 40),
+        pictures.tiff(pictures.photo(5, 5), pictures.rgb_tags(pictures.photo(5, 5)) | {257: (4, (2**20 + 1,))}),
+        b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + (2**14).to_bytes(3, "little") + bytes(3),
+        b"\xff\xd8\xff\xc0\0\x0b\x08\xff\xff\0\5\1\1\x11\0\xff\xda\0\x08\1\1\0\0\x3f\0",
+    ],
+)
+def test_a_side_that_no_decoder_takes_is_called_too_long_and_not_damaged(data: bytes) -> None:
+    with pytest.raises(ImageTooLarge, match="no side of one may be longer than"):
+        read_header(data)
+
+
+def test_what_a_pixel_takes_is_told_by_the_header() -> None:
+    plain, deep, moving = 8, 16, 13
+    deep_rgba = np.zeros((5, 5, 4), np.uint16)
+    assert read_header(pictures.deep_png(5, 5, colour=6)).pixel_bytes == deep
+    assert read_header(pictures.deep_png(5, 5, colour=2)).pixel_bytes == plain
+    assert read_header(pictures.deflated_tiff(deep_rgba)).pixel_bytes == deep
+    assert read_header(KINDS["animated webp"]).pixel_bytes == moving
+    assert {read_header(KINDS[name]).pixel_bytes for name in ("jpeg", "png", "webp", "bmp", "tiff", "gif")} == {plain}
 
 
 def zipped() -> bytes:

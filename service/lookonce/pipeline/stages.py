@@ -10,7 +10,7 @@ from lookonce.card import Card
 from lookonce.errors import BackendContractBroken, ImageTooLarge, ServiceError
 from lookonce.inference.port import Candidates
 from lookonce.pipeline.request import Picture, Seen, rounded
-from lookonce.vision.headers import Header, read_header
+from lookonce.vision.headers import Header, read_header, refuse_larger
 from lookonce.vision.images import decode
 from lookonce.vision.letterbox import Boxes, Geometry, ImageRGB, Placement, draw_onto, place, restore
 from lookonce.vision.nms import Suppression, suppress
@@ -41,11 +41,7 @@ def judged(picture: Picture, bounds: Bounds) -> Header:
             f"the image has {len(picture)} bytes and at most {bounds.max_bytes} are taken; send a smaller one."
         )
     header = read_header(picture)
-    if header.width * header.height > bounds.max_pixels:
-        raise ImageTooLarge(
-            f"the image has {header.width}×{header.height} pixels and at most {bounds.max_pixels} are taken; "
-            "send a smaller one."
-        )
+    refuse_larger(header, bounds.max_pixels)
     return header
 
 

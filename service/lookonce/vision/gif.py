@@ -1,12 +1,14 @@
 """A GIF's first frame, unpacked here: a decoder that clears its table at 5 µs a code can be kept busy for minutes."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.errors import InvalidImage
+from lookonce.errors import ImageTooLarge, InvalidImage
+from lookonce.vision.blending import bands
 from lookonce.vision.letterbox import ImageRGB
 from lookonce.vision.reading import Data, fields
 
@@ -15,12 +17,19 @@ EXTENSION, FRAME, TRAILER, GRAPHIC_CONTROL = 0x21, 0x2C, 0x3B, 0xF9
 PALETTE_FOLLOWS, INTERLACED = 0x80, 0x40
 PASSES = (0, 8), (4, 8), (2, 4), (1, 2)
 MOST_CODES = 1 << 12
+# Beside its own code of 12 bits, a pixel may have one that clears the table.
+MOST_BYTES_A_PIXEL = 3
+# So that a frame is unpacked in about two seconds at the worst, and walked to in a few milliseconds.
+MOST_CODES_A_FRAME, MOST_BLOCKS = 1 << 22, 1 << 17
 WHITE = 255
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Where the first frame lies on the canvas, and where its packed pixels begin in the file."""
+    """Where the first frame lies on the canvas, and its packed pixels in the file.
+
+    `palette` [256,3] has the transparent colour as white.
+    """
 
     left: int
     top: int
@@ -28,7 +37,6 @@ class Frame:
     height: int
     interlaced: bool
     palette: Palette
-    transparent: int | None
     pixels_at: int
 
 
@@ -41,22 +49,22 @@ def first_frame(data: Data) -> ImageRGB:
     indices = frame_indices(data, frame)
     window = np.s_[frame.top : frame.top + frame.height, frame.left : frame.left + frame.width]
     canvas = np.full((height, width, 3), WHITE, np.uint8)
-    canvas[window] = frame.palette[indices]
-    if frame.transparent is not None:
-        canvas[window][indices == frame.transparent] = WHITE
+    for band in bands(*indices.shape):
+        canvas[window][band] = frame.palette[indices[band]]
     return canvas
 
 
 def find_frame(data: Data) -> Frame:
     (flags,) = fields("<B", data, 10)
     palette, place = read_palette(data, flags, 13)
-    transparent = None
+    transparent, steps = None, iter(range(MOST_BLOCKS))
     while (mark := fields("<B", data, place)[0]) == EXTENSION:
         (label,) = fields("<B", data, place + 1)
         if label == GRAPHIC_CONTROL:
             packed, _delay, index = fields("<BHB", data, place + 3)
             transparent = index if packed & 1 else None
-        _, place = read_blocks(data, place + 2)
+        for block in blocks(data, place + 2, steps):
+            place = block.stop
     if mark != FRAME:
         raise InvalidImage("the GIF holds no frame; save it again.")
     left, top, width, height, flags = fields("<HHHHB", data, place + 1)
@@ -66,7 +74,9 @@ def find_frame(data: Data) -> Frame:
         raise InvalidImage("the GIF's first frame has no colours; save it again.")
     full = np.zeros((256, 3), np.uint8)
     full[: len(colours)] = colours
-    return Frame(left, top, width, height, bool(flags & INTERLACED), full, transparent, place)
+    if transparent is not None:
+        full[transparent] = WHITE
+    return Frame(left, top, width, height, bool(flags & INTERLACED), full, place)
 
 
 def read_palette(data: Data, flags: int, place: int) -> tuple[Palette, int]:
@@ -76,13 +86,25 @@ def read_palette(data: Data, flags: int, place: int) -> tuple[Palette, int]:
     return np.frombuffer(raw, np.uint8).reshape(-1, 3), place + size
 
 
-def read_blocks(data: Data, place: int) -> tuple[bytes, int]:
-    """What the chain of blocks at `place` holds, and where it ends."""
-    view, parts = memoryview(data), []
-    while length := fields("<B", data, place)[0]:
-        parts.append(view[place + 1 : place + 1 + length])
+def blocks(data: Data, place: int, steps: Iterator[int]) -> Iterator[slice]:
+    """Where each block of the chain at `place` lies, one of the `steps` taken for it; the last one is empty."""
+    for _ in steps:
+        (length,) = fields("<B", data, place)
         place += 1 + length
-    return b"".join(parts), place + 1
+        yield slice(place - length, place)
+        if not length:
+            return
+    raise InvalidImage("the GIF is made of too many parts; save it again.")
+
+
+def packed_pixels(data: Data, place: int, most: int) -> bytearray:
+    """What the chain of blocks at `place` holds, or its beginning of `most` bytes or a few more."""
+    view, packed = memoryview(data), bytearray()
+    for block in blocks(data, place, iter(range(MOST_BLOCKS))):
+        packed += view[block]
+        if len(packed) >= most:
+            break
+    return packed
 
 
 def frame_indices(data: Data, frame: Frame) -> NDArray[np.uint8]:
@@ -90,8 +112,13 @@ def frame_indices(data: Data, frame: Frame) -> NDArray[np.uint8]:
     (bits,) = fields("<B", data, frame.pixels_at)
     if not 1 <= bits <= 8:
         raise InvalidImage("the GIF's pixels are damaged; save it again.")
-    packed, _ = read_blocks(data, frame.pixels_at + 1)
     wanted = frame.width * frame.height
+    packed = packed_pixels(data, frame.pixels_at + 1, wanted * MOST_BYTES_A_PIXEL + MOST_CODES)
+    if len(packed) * 8 > MOST_CODES_A_FRAME * (bits + 1):
+        raise ImageTooLarge(
+            f"the GIF's first frame is packed in {len(packed)} bytes, which may hold more than {MOST_CODES_A_FRAME} "
+            "codes; save it as a PNG."
+        )
     flat = np.frombuffer(unpack(packed, bits, wanted), np.uint8)
     if len(flat) < wanted:
         raise InvalidImage("the GIF's pixels are cut short or damaged; send the whole file.")
@@ -104,7 +131,7 @@ def frame_indices(data: Data, frame: Frame) -> NDArray[np.uint8]:
     return indices
 
 
-def unpack(packed: bytes, bits: int, most: int) -> bytearray:
+def unpack(packed: bytes | bytearray, bits: int, most: int) -> bytearray:
     """LZW, until `most` bytes are there or the codes make no sense.
 
     A code of the table is the run that an earlier code wrote and the pixel behind it, so the output is the table:

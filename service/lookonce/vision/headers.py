@@ -1,15 +1,15 @@
 """What a picture says of itself in its first bytes. No decoder is asked, so a bomb stays packed."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
 
-from lookonce.errors import InvalidImage, UnsupportedMedia
-from lookonce.vision.png import chunks
+from lookonce.errors import ImageTooLarge, InvalidImage, UnsupportedMedia
+from lookonce.vision.jpeg import read_jpeg
+from lookonce.vision.png import before_pixels, is_opaque
 from lookonce.vision.reading import MOST_PARTS, Data, fields
-from lookonce.vision.tiff import EXIF, exif_orientation, read_tiff
+from lookonce.vision.tiff import exif_orientation, read_tiff
 
 
 class Kind(StrEnum):
@@ -21,15 +21,34 @@ class Kind(StrEnum):
     GIF = "GIF"
 
 
+# What a decoder, its caller's copy and the turning of it take for a pixel, unless more is known of the picture.
+PLAIN_PIXEL_BYTES = 8
+# Of an animation, two canvases are kept beside the picture.
+MOVING, MOVING_PIXEL_BYTES = 2, 13
+# The sides that the decoders, or the formats themselves, end at.
+LONGEST_SIDES: Mapping[Kind, int] = {
+    Kind.JPEG: 65_500,
+    Kind.PNG: 1_000_000,
+    Kind.WEBP: 1 << 14,
+    Kind.BMP: 1 << 20,
+    Kind.TIFF: 1 << 20,
+    Kind.GIF: (1 << 16) - 1,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
-    """`width` and `height` as stored; `orientation` is EXIF's, 1 to 8; `many_scans`: a JPEG that comes in passes."""
+    """`width` and `height` as stored; `orientation` is EXIF's, 1 to 8; `many_scans`: a JPEG that comes in passes.
+
+    `pixel_bytes`: the memory that a pixel takes while it is decoded, beside that of the file.
+    """
 
     kind: Kind
     width: int
     height: int
     orientation: int = 1
     many_scans: bool = False
+    pixel_bytes: int = PLAIN_PIXEL_BYTES
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -48,75 +67,46 @@ def read_header(data: Data) -> Header:
     header = read(data)
     if header.width < 1 or header.height < 1:
         raise InvalidImage(f"the {header.kind} says it is {header.width} by {header.height} pixels; save it again.")
+    if max(header.size_wh) > LONGEST_SIDES[header.kind]:
+        raise ImageTooLarge(
+            f"the {header.kind} is {header.width}×{header.height} pixels and no side of one may be longer than "
+            f"{LONGEST_SIDES[header.kind]}; send a smaller one."
+        )
     return header
 
 
-class Segment(NamedTuple):
-    marker: int
-    start: int
-    end: int
-
-
-APP1, START_OF_SCAN, END_OF_IMAGE = 0xE1, 0xDA, 0xD9
-FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-BASELINE, EXTENDED, PROGRESSIVE, LOSSLESS = range(0xC0, 0xC4)
-BARE = frozenset({0x01, *range(0xD0, 0xD8)})
-FILL = 0xFF
+def refuse_larger(header: Header, max_pixels: int) -> None:
+    """Raises ImageTooLarge where the picture has more pixels, or takes the memory of more plain ones."""
+    pixels = header.width * header.height
+    if pixels > max_pixels:
+        raise ImageTooLarge(
+            f"the image has {header.width}×{header.height} pixels and at most {max_pixels} are taken; "
+            "send a smaller one."
+        )
+    if pixels * header.pixel_bytes > max_pixels * PLAIN_PIXEL_BYTES:
+        raise ImageTooLarge(
+            f"the image has {header.width}×{header.height} pixels of {header.pixel_bytes} bytes while it is decoded, "
+            f"and at most {max_pixels * PLAIN_PIXEL_BYTES} bytes are taken; send a smaller or a plainer one."
+        )
 
 
 def jpeg(data: Data) -> Header:
-    """The frame is the one before the first scan: a thumbnail's stands inside a segment that is stepped over."""
-    found = list(segments(data))
-    frame = next((segment for segment in found if segment.marker in FRAMES), None)
-    if frame is None or found[-1].marker != START_OF_SCAN:
-        raise InvalidImage("the JPEG holds no picture; save it again.")
-    precision, height, width, components = fields(">BHHB", data, frame.start)
-    if frame.marker > LOSSLESS or precision != 8 or components not in {1, 3, 4}:
-        raise UnsupportedMedia(
-            f"this kind of JPEG is not taken: process {frame.marker - BASELINE}, {precision} bits, "
-            f"{components} components; save it as a baseline or progressive JPEG of 8 bits."
-        )
-    (in_first_scan,) = fields(">B", data, found[-1].start)
-    many_scans = frame.marker == PROGRESSIVE or in_first_scan < components
-    return Header(Kind.JPEG, width, height, jpeg_orientation(data, found), many_scans)
-
-
-def segments(data: Data) -> Iterator[Segment]:
-    """The JPEG's segments, the first scan's the last of them."""
-    place = 2
-    for _ in range(MOST_PARTS):
-        lead, marker = fields(">BB", data, place)
-        if lead != FILL:
-            raise InvalidImage("the JPEG is damaged before its pixels; save it again.")
-        if marker == FILL or marker in BARE:
-            place += 1 if marker == FILL else 2
-            continue
-        if marker == END_OF_IMAGE:
-            return
-        (length,) = fields(">H", data, place + 2)
-        yield Segment(marker, place + 4, place + 2 + length)
-        if marker == START_OF_SCAN:
-            return
-        place += 2 + max(2, length)
-    raise InvalidImage("the JPEG has too many parts before its pixels; save it again.")
-
-
-def jpeg_orientation(data: Data, found: Iterable[Segment]) -> int:
-    blocks = (memoryview(data)[segment.start : segment.end] for segment in found if segment.marker == APP1)
-    return next((exif_orientation(block) for block in blocks if bytes(block[: len(EXIF)]) == EXIF), 1)
+    """Of one in passes all coefficients are kept; CMYK is decoded as such first."""
+    facts = read_jpeg(data)
+    pixel_bytes = 3 + facts.coefficient_bytes + (4 if facts.components == 4 else 0)
+    size_wh = facts.width, facts.height
+    return Header(Kind.JPEG, *size_wh, facts.orientation, facts.many_scans, max(PLAIN_PIXEL_BYTES, pixel_bytes))
 
 
 def png(data: Data) -> Header:
-    name, width, height = fields(">12x4sII", data, 0)
+    name, width, height, depth = fields(">12x4sIIB", data, 0)
     if name != b"IHDR":
         raise InvalidImage("the PNG does not begin with its header; save it again.")
-    orientation = 1
-    for chunk in chunks(data, MOST_PARTS):
-        if chunk.name == b"eXIf":
-            orientation = exif_orientation(memoryview(data)[chunk.start : chunk.end])
-        if chunk.name in {b"IDAT", b"IEND"}:
-            break
-    return Header(Kind.PNG, width, height, orientation)
+    found = list(before_pixels(data))
+    block = next((chunk for chunk in found if chunk.name == b"eXIf"), None)
+    orientation = exif_orientation(memoryview(data)[block.start : block.end]) if block else 1
+    pixel_bytes = PLAIN_PIXEL_BYTES if depth < 16 or is_opaque(data) else 2 * PLAIN_PIXEL_BYTES
+    return Header(Kind.PNG, width, height, orientation, pixel_bytes=pixel_bytes)
 
 
 def webp(data: Data) -> Header:
@@ -142,9 +132,10 @@ def webp_lossless(data: Data) -> Header:
 
 
 def webp_extended(data: Data) -> Header:
-    width, high_width, height, high_height = fields("<HBHB", data, 24)
+    flags, width, high_width, height, high_height = fields("<B3xHBHB", data, 20)
     size_wh = (width | high_width << 16) + 1, (height | high_height << 16) + 1
-    return Header(Kind.WEBP, *size_wh, webp_orientation(data))
+    pixel_bytes = MOVING_PIXEL_BYTES if flags & MOVING else PLAIN_PIXEL_BYTES
+    return Header(Kind.WEBP, *size_wh, webp_orientation(data), pixel_bytes=pixel_bytes)
 
 
 def webp_orientation(data: Data) -> int:
@@ -167,7 +158,8 @@ def bmp(data: Data) -> Header:
 
 def tiff(data: Data) -> Header:
     facts = read_tiff(data)
-    return Header(Kind.TIFF, facts.width, facts.height, facts.orientation)
+    pixel_bytes = max(PLAIN_PIXEL_BYTES, 2 * facts.channels * facts.bits // 8)
+    return Header(Kind.TIFF, facts.width, facts.height, facts.orientation, pixel_bytes=pixel_bytes)
 
 
 def gif(data: Data) -> Header:

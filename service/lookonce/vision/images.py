@@ -1,38 +1,41 @@
 """Pictures: from a file's bytes to pixels as a person sees them, and back."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
 
-from lookonce.errors import InvalidImage
+from lookonce.errors import ImageTooLarge, InvalidImage
+from lookonce.vision.blending import Pixels, on_white
 from lookonce.vision.gif import first_frame
 from lookonce.vision.headers import Header, Kind
+from lookonce.vision.jpeg import count_scans
 from lookonce.vision.letterbox import ImageRGB
-from lookonce.vision.png import still, transparent_grey
+from lookonce.vision.png import is_opaque, still, transparent_grey
 from lookonce.vision.reading import Data, fields
 from lookonce.vision.tiff import first_page_as_stored, read_tiff
 
-Pixels: TypeAlias = NDArray[Any]
-AS_STORED_RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+OPAQUE = cv2.IMREAD_COLOR_BGR | cv2.IMREAD_IGNORE_ORIENTATION
 MOST_SCANS = 100
+MOST_SCANNED_PX = 1_000_000_000
 SMALLEST_WEBP_BYTES = 32
 OLDEST_BMP_WITH_ALPHA = 56
 # What libjpeg says of files that many cameras write and that lack nothing.
-HARMLESS = "extraneous bytes before marker", "Invalid SOS parameters for sequential", "subsampling level"
+HARMLESS = "extraneous bytes before marker", "Invalid SOS parameters for sequential"
+# What simplejpeg says where it has no name for how the colours are sampled, and so decodes nothing.
+UNNAMED_SAMPLING = "subsampling level"
 
 
 def decode(data: Data, header: Header) -> ImageRGB:
     """The picture [H,W,3], C-contiguous, upright, its transparent parts white, or InvalidImage.
 
-    `header` is what `read_header` said of the same bytes: judge its size before you decode.
+    `header` is what `read_header` said of the same bytes: judge its size before you decode. What libpng says of a
+    damaged file, and libjpeg of one sampled unusually, goes to standard error: OpenCV offers no way to hush them.
     """
     image = DECODERS[header.kind](data, header)
     if image.shape != (header.height, header.width, 3):
-        raise InvalidImage(f"the {header.kind} holds another size than its header says; save it again.")
+        raise another_size(header.kind)
     return upright(image, header.orientation)
 
 
@@ -47,20 +50,57 @@ def encode_png(image: ImageRGB) -> bytes:
 
 
 def jpeg_to_rgb(data: Data, header: Header) -> Pixels:
-    if header.many_scans and bytes(data).count(b"\xff\xda") > MOST_SCANS:
-        raise InvalidImage(f"the JPEG comes in more than {MOST_SCANS} scans; save it again.")
+    refuse_other_size(data, header)
+    if header.many_scans:
+        refuse_many_scans(data, header)
+    return by_libjpeg(data, header, strict=True)
+
+
+def by_libjpeg(data: Data, header: Header, *, strict: bool) -> Pixels:
+    """Into room of the judged size and no more; `strict`: as long as libjpeg has nothing to say of it."""
+    size = header.height * header.width * 3
     try:
-        exact: Pixels = simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False, strict=True)
+        exact: Pixels = simplejpeg.decode_jpeg(
+            data, "RGB", fastdct=False, fastupsample=False, buffer=np.empty(size, np.uint8), strict=strict
+        )
     except ValueError as error:
-        if not any(word in str(error) for word in HARMLESS):
-            raise damaged(Kind.JPEG) from error
-        return by_opencv(data, Kind.JPEG, AS_STORED_RGB)
+        if UNNAMED_SAMPLING in str(error):
+            return on_white(by_opencv(data, Kind.JPEG, OPAQUE))
+        if strict and any(word in str(error) for word in HARMLESS):
+            return by_libjpeg(data, header, strict=False)
+        raise damaged(Kind.JPEG) from error
     return exact
 
 
+def refuse_other_size(data: Data, header: Header) -> None:
+    """A decoder makes room by its own reading of the header, so that must be ours before it is let loose."""
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=False)
+    except KeyError:  # Its colours have no name there: they are no reason to refuse it.
+        return
+    except ValueError as error:
+        if UNNAMED_SAMPLING in str(error):
+            return
+        raise damaged(Kind.JPEG) from error
+    if (width, height) != (header.width, header.height):
+        raise another_size(Kind.JPEG)
+
+
+def refuse_many_scans(data: Data, header: Header) -> None:
+    scans = count_scans(data, MOST_SCANS + 1)
+    if scans > MOST_SCANS:
+        raise InvalidImage(f"the JPEG comes in more than {MOST_SCANS} scans; save it again.")
+    if scans * header.width * header.height > MOST_SCANNED_PX:
+        raise ImageTooLarge(
+            f"the JPEG comes in {scans} scans of {header.width}×{header.height} pixels and at most {MOST_SCANNED_PX} "
+            "pixels are scanned in all; save it as a baseline JPEG."
+        )
+
+
 def png_to_rgb(data: Data, header: Header) -> Pixels:
-    pixels = by_opencv(still(data), header.kind, cv2.IMREAD_UNCHANGED)
-    grey = transparent_grey(data)
+    """Whatever has no alpha is asked for in 8 bits, which takes the decoder less room than 16."""
+    opaque, grey = is_opaque(data), transparent_grey(data)
+    pixels = by_opencv(still(data), header.kind, OPAQUE if opaque else cv2.IMREAD_UNCHANGED)
     if grey is not None:
         pixels[pixels == grey] = np.iinfo(pixels.dtype).max
     return on_white(pixels)
@@ -73,16 +113,14 @@ def webp_to_rgb(data: Data, header: Header) -> Pixels:
 
 def bmp_to_rgb(data: Data, header: Header) -> Pixels:
     """Before version 4 of its header, a BMP's fourth byte is padding."""
-    if fields("<I", data, 14)[0] < OLDEST_BMP_WITH_ALPHA:
-        return by_opencv(data, header.kind, AS_STORED_RGB)
-    return on_white(by_opencv(data, header.kind, cv2.IMREAD_UNCHANGED))
+    with_alpha = fields("<I", data, 14)[0] >= OLDEST_BMP_WITH_ALPHA
+    return on_white(by_opencv(data, header.kind, cv2.IMREAD_UNCHANGED if with_alpha else OPAQUE))
 
 
 def tiff_to_rgb(data: Data, header: Header) -> Pixels:
     facts, page = read_tiff(data), first_page_as_stored(data)
-    if not facts.transparent:
-        return by_opencv(page, header.kind, AS_STORED_RGB)
-    return on_white(by_opencv(page, header.kind, cv2.IMREAD_UNCHANGED), premultiplied=facts.premultiplied)
+    pixels = by_opencv(page, header.kind, cv2.IMREAD_UNCHANGED if facts.transparent else OPAQUE)
+    return on_white(pixels, premultiplied=facts.premultiplied)
 
 
 def gif_to_rgb(data: Data, _header: Header) -> Pixels:
@@ -104,25 +142,15 @@ def damaged(kind: Kind) -> InvalidImage:
     return InvalidImage(f"the {kind} is damaged or cut short; send the whole file, or save it again.")
 
 
-def on_white(pixels: Pixels, *, premultiplied: bool = False) -> Pixels:
-    """Grey, BGR or BGRA of 8 or 16 bits as RGB of 8. White is what a browser's page shows behind a picture."""
-    if pixels.dtype == np.uint16:
-        pixels = (pixels >> 8).astype(np.uint8)
-    if pixels.ndim == 2:
-        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-    if pixels.shape[2] == 3:
-        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    colour = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB)
-    alpha = cv2.cvtColor(cv2.extractChannel(pixels, 3), cv2.COLOR_GRAY2RGB)
-    weighted = colour if premultiplied else cv2.multiply(colour, alpha, scale=1 / 255)
-    return cv2.add(weighted, cv2.bitwise_not(alpha))
+def another_size(kind: Kind) -> InvalidImage:
+    return InvalidImage(f"the {kind} holds another size than its header says; save it again.")
 
 
 def upright(image: ImageRGB, orientation: int) -> ImageRGB:
-    """A new picture, as EXIF's `orientation` wants it seen; the same one where that is 1."""
+    """The picture as EXIF's `orientation` wants it seen; `image` is given away, for its memory may be used again."""
     turn, mirrored = TURNS[orientation]
     turned = image if turn is None else cv2.rotate(image, turn)
-    return np.asarray(cv2.flip(turned, 1) if mirrored else turned, np.uint8)
+    return np.asarray(cv2.flip(turned, 1, turned) if mirrored else turned, np.uint8)
 
 
 # Which way to turn, and whether to mirror left and right after it.

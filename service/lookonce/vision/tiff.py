@@ -52,6 +52,7 @@ class Tiff:
     height: int
     orientation: int
     bits: int
+    channels: int
     transparency: int
 
     @property
@@ -77,7 +78,7 @@ def read_tiff(data: Data) -> Tiff:
         )
     if tags.first(TILE_WIDTH, 0) * tags.first(TILE_HEIGHT, 0) > max(LARGEST_TILE_PX, width * height):
         raise InvalidImage("the TIFF's tiles are larger than its picture; save it again.")
-    return Tiff(width, height, orientation_in(tags), bits, tags.first(EXTRA_SAMPLES, 0))
+    return Tiff(width, height, orientation_in(tags), bits, channels, tags.first(EXTRA_SAMPLES, 0))
 
 
 def first_page_as_stored(data: Data) -> bytearray:

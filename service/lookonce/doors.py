@@ -7,13 +7,13 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from lookonce.errors import GatewayFailed
+from lookonce.http_protocol import HttpProtocol
 
 PING_S: Final = 20.0
 KEEP_ALIVE_S: Final = 75
@@ -47,7 +47,7 @@ class Door(uvicorn.Server):
 def door(app: ASGIApp, *, max_frame_bytes: int, grace_s: float, tls: ssl.SSLContext | None = None) -> Door:
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=HttpProtocol,
         ws="websockets-sansio",
         ws_max_size=max_frame_bytes,
         ws_max_queue=2,
@@ -88,11 +88,14 @@ async def _serving(server: Door, listener: socket.socket) -> None:
 
 
 def listen(address: Address) -> socket.socket:
-    """A listening socket. Raises GatewayFailed, naming the setting, where the port cannot be had."""
-    create = partial(socket.create_server, backlog=2048)
+    """A listening socket; of a name its first address, and `::` is IPv4 too, as it is for gRPC.
+
+    Raises GatewayFailed, naming the setting, where the port cannot be had.
+    """
     try:
-        family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
-        listener = create((address.host, address.port), family=family)
+        family, *_, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        both = where[0] == "::" and socket.has_dualstack_ipv6()
+        listener = socket.create_server(where[:2], family=family, backlog=2048, dualstack_ipv6=both)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise GatewayFailed(

@@ -32,6 +32,7 @@ from lookonce.transports.fetching import Fetcher
 from lookonce.transports.public import Shown, public_app
 from lookonce.transports.rpc import Pem, grpc_server
 from lookonce.transports.service import Patience, Service
+from lookonce.transports.weighing import Scales
 
 Keeper = Callable[[], Coroutine[Any, Any, None]]
 GOODBYE_S: Final = 1.0
@@ -77,7 +78,11 @@ def build(settings: Settings, inference: Inference | None = None) -> Gateway:
     routers = [api.router(service, reading) for api in API]
     registry = CollectorRegistry()
     public = public_app(
-        service, routers, [*stream.routes(service, tells=settings.logs.access), page.route()], registry=registry, shown=_shown(settings)
+        service,
+        routers,
+        [*stream.routes(service, tells=settings.logs.access), page.route()],
+        registry=registry,
+        shown=_shown(settings),
     )
     look_again = partial(detector.catalogue.keep, settings.models.refresh_s)
     return Gateway(settings, service, public, admin_app(service, registry), (look_again, *gate_keepers), tls, pem)
@@ -90,7 +95,7 @@ def detector_of(settings: Settings, inference: Inference, log: BoundLogger) -> D
         Catalogue(inference, models.default, models.names, lambda event, facts: log.info(event, **facts)),
         Admission(limits.max_in_flight),
         Workers(limits.threads),
-        Bounds(limits.max_bytes, limits.max_pixels, limits.max_images),
+        Bounds(limits.max_bytes, limits.max_pixels, min(limits.max_images, limits.max_in_flight)),
     )
 
 
@@ -103,6 +108,7 @@ def _service(settings: Settings, detector: Detector, gate: Gate, log: BoundLogge
         Patience(times.request_s, times.max_request_s, times.body_s, times.idle_s),
         requests=Admission(limits.max_requests, "requests"),
         streams=Admission(limits.max_streams, "streams"),
+        scales=Scales(limits.max_body_bytes),
     )
 
 
@@ -133,9 +139,17 @@ def pem_of(tls: Tls) -> Pem | None:
 def context_of(tls: Tls) -> ssl.SSLContext | None:
     if tls.certificate is None or tls.key is None:
         return None
+
+    def no_pass_phrase() -> str:
+        """Else OpenSSL would ask the terminal for one, and wait."""
+        raise SettingsRefused(
+            f"the key {tls.key} is encrypted and nobody is here to be asked for its pass phrase; "
+            "write it without one (`openssl pkey -in KEY -out PLAIN`) and name that in LOOKONCE_TLS__KEY."
+        )
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(tls.certificate, tls.key)
+        context.load_cert_chain(tls.certificate, tls.key, no_pass_phrase)
     except (OSError, ssl.SSLError) as error:
         raise SettingsRefused(
             f"the certificate {tls.certificate} and the key {tls.key} do not go together ({error}); make them anew."

@@ -4,10 +4,12 @@ No name is without the double underscore, for Kubernetes puts `LOOKONCE_PORT=tcp
 """
 
 import os
+import re
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -15,14 +17,24 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from lookonce.errors import SettingsRefused
 
 PREFIX, BETWEEN = "LOOKONCE_", "__"
-Port = Annotated[int, Field(ge=0, le=65535)]
+LAST_PORT: Final = 65535
+Port = Annotated[int, Field(ge=0, le=LAST_PORT)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Count = Annotated[int, Field(ge=1)]
 Words: TypeAlias = Annotated[tuple[str, ...], NoDecode]
+ENDPOINT: Final = re.compile(r"(dns:///)?(\[[0-9A-Fa-f:.]+(%\w+)?\]|[\w.-]+):\d{1,5}", re.ASCII)
 
 
 class Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def endpoints(urls: tuple[str, ...]) -> tuple[str, ...]:
+    """gRPC takes `http://host` for the name of a machine, and would look for it for ever."""
+    for url in urls:
+        if not ENDPOINT.fullmatch(url) or not 0 < int(url.rpartition(":")[2]) <= LAST_PORT:
+            raise ValueError(f"{url} is no address of Triton's gRPC; write host:port or dns:///host:port")
+    return urls
 
 
 def words(value: object) -> object:
@@ -55,6 +67,7 @@ class TritonServer(Group):
     )
 
     split = field_validator("url", mode="before")(words)
+    reach = field_validator("url")(endpoints)
 
 
 class Models(Group):
@@ -68,7 +81,10 @@ class Models(Group):
 class Limits(Group):
     max_bytes: Count = Field(20 * 2**20, description="Of one image, as it is sent.")
     max_pixels: Count = Field(64_000_000, description="Of one image, told by its header.")
-    max_images: Count = Field(16, description="In one request.")
+    max_images: int = Field(16, ge=1, le=1000, description="In one request, and never more than MAX_IN_FLIGHT.")
+    max_body_bytes: Count = Field(
+        512 * 2**20, description="Of the bodies of all requests together, until each is answered."
+    )
     max_in_flight: Count = Field(64, description="Images looked at, or waiting for it, at once.")
     max_requests: Count = Field(512, description="Requests being read or answered at once.")
     max_streams: Count = Field(64, description="WebSocket and gRPC streams open at once.")
@@ -108,7 +124,7 @@ class Urls(Group):
 class Logs(Group):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["json", "text"] = "json"
-    access: bool = True
+    access: bool = Field(True, description="A line for each request, gRPC call and stream.")
 
 
 class Settings(BaseSettings):
@@ -117,6 +133,7 @@ class Settings(BaseSettings):
         extra="forbid",
         env_prefix=PREFIX,
         env_nested_delimiter=BETWEEN,
+        env_ignore_empty=True,
         nested_model_default_partial_update=True,
     )
 
@@ -140,19 +157,26 @@ def is_loopback(host: str) -> bool:
 
 
 def read_settings(**groups: object) -> Settings:
-    """The settings of this process: what is given here wins over the environment."""
+    """The settings of a gateway, which agree with each other: what is given here wins over the environment."""
+    settings = read_each(**groups)
+    for contradiction in _contradictions(settings):
+        raise SettingsRefused(contradiction)
+    return settings
+
+
+def read_each(**groups: object) -> Settings:
+    """The same for whoever opens no door and serves nobody: each setting is right by itself."""
     _refuse_unknown_variables()
     try:
-        settings = Settings(**groups)  # type: ignore[arg-type]
+        return Settings(**groups)  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsRefused("; ".join(_told(dict(problem)) for problem in error.errors()) + ".") from error
-    return _agreeing(settings)
 
 
 def _told(problem: dict[str, object]) -> str:
     place = problem["loc"]
     parts = [str(part) for part in place] if isinstance(place, tuple) else []
-    return f"{variable(parts)}: {problem['msg']}"
+    return f"{variable(parts)}: {str(problem['msg']).removeprefix('Value error, ')}"
 
 
 def variable(parts: list[str]) -> str:
@@ -172,25 +196,44 @@ def variables() -> dict[str, tuple[str, str]]:
 
 def _refuse_unknown_variables() -> None:
     known = variables()
+    groups = {variable([group]) for group, _ in known.values()}
     for name in os.environ:
-        if not name.startswith(PREFIX) or BETWEEN not in name or name in known:
-            continue
-        near = get_close_matches(name, known, 1, cutoff=0.8)
-        hint = f"did you mean {near[0]}?" if near else "`lookonce serve --print-config` shows those there are."
-        raise SettingsRefused(f"the environment has {name}, which is no setting; {hint}")
+        said = name.upper()
+        is_ours = said.startswith(PREFIX) and (BETWEEN in said or said in groups)
+        if is_ours and said not in known:
+            raise SettingsRefused(f"the environment has {name}, which is no setting; {_hint(said, known)}")
 
 
-def _agreeing(settings: Settings) -> Settings:
+def _hint(name: str, known: Iterable[str]) -> str:
+    near = [each for each in known if each.startswith(name + BETWEEN)] or get_close_matches(name, known, 1, cutoff=0.8)
+    return f"did you mean {' or '.join(near)}?" if near else "`lookonce serve --print-config` shows those there are."
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
+    """Each as a sentence that says what to do."""
+    server, limits, times = settings.server, settings.limits, settings.timeouts
     if (settings.tls.certificate is None) != (settings.tls.key is None):
-        raise SettingsRefused("TLS needs both LOOKONCE_TLS__CERTIFICATE and LOOKONCE_TLS__KEY; give the other one too.")
-    if settings.limits.max_images > settings.limits.max_in_flight:
-        raise SettingsRefused(
-            "LOOKONCE_LIMITS__MAX_IMAGES may not be above LOOKONCE_LIMITS__MAX_IN_FLIGHT, "
-            "or a full request could never enter."
+        yield "TLS needs both LOOKONCE_TLS__CERTIFICATE and LOOKONCE_TLS__KEY; give the other one too."
+    full_request_bytes = limits.max_images * limits.max_bytes
+    if full_request_bytes > limits.max_body_bytes:
+        yield (
+            f"LOOKONCE_LIMITS__MAX_BODY_BYTES is {limits.max_body_bytes} and a full request, MAX_IMAGES times "
+            f"MAX_BYTES, may have {full_request_bytes}; raise it, or lower one of those."
         )
-    if settings.keys.file is None and not settings.keys.anonymous and not is_loopback(settings.server.host):
-        raise SettingsRefused(
-            f"serving on {settings.server.host} without keys would answer anybody; name a key file in "
+    if times.request_s > times.max_request_s:
+        yield (
+            f"LOOKONCE_TIMEOUTS__REQUEST_S is {times.request_s:g} and may not be above "
+            f"LOOKONCE_TIMEOUTS__MAX_REQUEST_S, {times.max_request_s:g}, or a request that names no time of its own "
+            "would be refused; lower the one or raise the other."
+        )
+    ports = [port for port in (server.http_port, server.grpc_port, settings.admin.port) if port]
+    if len(set(ports)) < len(ports):
+        yield (
+            "LOOKONCE_SERVER__HTTP_PORT, LOOKONCE_SERVER__GRPC_PORT and LOOKONCE_ADMIN__PORT are "
+            f"{server.http_port}, {server.grpc_port} and {settings.admin.port}; give each a port of its own."
+        )
+    if settings.keys.file is None and not settings.keys.anonymous and not is_loopback(server.host):
+        yield (
+            f"serving on {server.host} without keys would answer anybody; name a key file in "
             "LOOKONCE_KEYS__FILE, or set LOOKONCE_KEYS__ANONYMOUS=true if that is what you want."
         )
-    return settings

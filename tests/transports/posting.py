@@ -19,6 +19,7 @@ from lookonce.transports.bodies import Posted, Reading, read_posted
 from lookonce.transports.gone import CallerGone
 from lookonce.transports.lingering import Lingering
 from lookonce.transports.status import code_of, message_of, problem, status_of
+from lookonce.transports.weighing import Scales, Weighing
 
 BOUNDS = Bounds(max_bytes=100_000, max_pixels=10_000, max_images=4)
 
@@ -62,7 +63,7 @@ def application(reading: Reading, seen: list[BaseException], linger_s: float = 5
             seen.append(bug)
             raise
 
-    return Lingering(Starlette(routes=[Route("/", read, methods=["POST"])]), linger_s)
+    return Lingering(Weighing(Starlette(routes=[Route("/", read, methods=["POST"])]), Scales()), linger_s)
 
 
 def told(posted: Posted) -> dict[str, object]:

@@ -119,6 +119,14 @@ async def test_roboflow_is_told_in_its_words(
         assert told in answer["message"]
 
 
+async def test_roboflow_is_told_when_there_is_too_much_to_take_apart(gateway: Gateway) -> None:
+    body = b'{"model_id": "echo/1", "image": [' + b"{}," * 10_000 + b"{}]}"
+    status, answer = await said(
+        gateway, "POST /compat/roboflow/infer/object_detection", PYTHON_REQUESTS + AS_JSON, body
+    )
+    assert (status, "more than 10000 brackets" in str(answer)) == (422, True)
+
+
 async def test_roboflow_v0_takes_wrapped_base64_data_urls_and_forms(gateway: Gateway) -> None:
     wrapped = "\n".join(BASE64[start : start + 76] for start in range(0, len(BASE64), 76))
     for text in (wrapped, f"data:image/jpeg;base64,{BASE64}"):

@@ -110,6 +110,23 @@ async def test_a_bug_is_told_to_the_log_alone(serve: Serve, fake_of: Fakes, png:
     assert gateway.lines[0]["exc_info"]
 
 
+async def test_a_page_that_may_call_can_read_that_there_was_a_bug(serve: Serve, fake_of: Fakes, png: bytes) -> None:
+    def break_down(call: Call) -> Candidates:
+        raise ZeroDivisionError(SECRET)
+
+    page, stranger = "https://shop.example", "https://evil.example"
+    fake = fake_of()
+    async with serve(fake, origins=[page]) as gateway:
+        fake.script = break_down
+        told = await gateway.http.post("/v1/detect", content=png, headers={"Origin": page})
+        untold = await gateway.http.post("/v1/detect", content=png, headers={"Origin": stranger})
+    assert (told.status_code, told.headers["access-control-allow-origin"]) == (500, page)
+    assert "X-Request-Id" in told.headers["access-control-expose-headers"]
+    assert (untold.status_code, "access-control-allow-origin" in untold.headers) == (500, False)
+    assert [line["status"] for line in gateway.requests()] == [500, 500]
+    assert {line["code"] for line in gateway.requests()} == {"internal"}
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [("GET", "/v1/detect", "POST"), ("PUT", "/v1/models/shapes/detect", "POST"), ("POST", "/v1/models", "GET")],

@@ -176,6 +176,8 @@ def test_an_entry_that_is_no_host_is_refused_from_the_start(entry: str) -> None:
         ("http://pictures.test/\x00", "this is no URL"),
         ("http://pictures.test/a\r\nHost: b", "this is no URL"),
         ("http://" + "a" * 70 + "é.test/", "this is no URL"),
+        ("http://xn--a.pictures.test/", "this is no URL"),
+        ("http://xn--/", "this is no URL"),
         ("http://pictures.test/" + "a" * 5000, "more than 4096 characters"),
     ],
 )
@@ -317,10 +319,12 @@ async def test_pictures_by_url_stand_in_their_place_among_the_others() -> None:
     async with origin() as host:
         reading = Reading(BOUNDS, 10.0, fetcher_for(f"{HOST}:{host.port}"))
         images = [{"url": f"http://{HOST}:{host.port}/"}, {"base64": "QUJD"}, {"url": "http://evil.test/"}]
+        images.append({"url": "http://xn--a.evil.test/"})
         async with serving(application(reading, [])) as port, httpx.AsyncClient() as client:
             answer = await client.post(f"http://127.0.0.1:{port}/", json={"images": images})
-    first, second, third = answer.json()["pictures"]
+    first, second, third, fourth = answer.json()["pictures"]
     assert (first, second) == (shown(b"picture"), shown(b"ABC"))
+    assert fourth["detail"] == "images[3].url: this is no URL; write https://host/path."
     assert third["code"] == "image-fetch-failed"
     assert third["detail"].startswith("images[2].url: evil.test (port 80) is no host")
 

@@ -1,12 +1,30 @@
 """The table of options: every value in every spelling, and what is said of a wrong one."""
 
 import math
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from lookonce.errors import InvalidOptions
 from lookonce.pipeline.request import Options
 from lookonce.transports.options import MOST_CLASSES, OPTIONS, options_from
+from lookonce.transports.proto.lookonce.v1 import detection_pb2 as wire
+from lookonce.transports.rpc_messages import options_of
+
+
+@contextmanager
+def costing_at_most(most_bytes: int) -> Iterator[None]:
+    """Memory, which is a measure of time that every machine has in common."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < most_bytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_no_fields_are_the_defaults() -> None:
@@ -96,6 +114,44 @@ def test_a_long_value_is_not_said_back_in_full() -> None:
     with pytest.raises(InvalidOptions) as refused:
         options_from({"confidence": "9" * 10_000})
     assert len(str(refused.value)) < 150
+
+
+NESTED: list[object] = []
+for _ in range(2000):
+    NESTED = [NESTED]
+
+
+@pytest.mark.parametrize("name", [option.name for option in OPTIONS])
+@pytest.mark.parametrize(("deep", "said"), [(NESTED, "a list"), ({"a": NESTED}, "an object"), ([NESTED], "a list")])
+def test_what_is_nested_is_refused_however_deep(name: str, deep: object, said: str) -> None:
+    with pytest.raises(InvalidOptions, match=f"^{name}: {said} is not"):
+        options_from({name: deep})
+
+
+@pytest.mark.parametrize("name", [option.name for option in OPTIONS])
+def test_a_text_that_is_longer_than_any_option_is_not_even_read(name: str) -> None:
+    with pytest.raises(InvalidOptions, match=f"^{name}: it has more than 16384 characters; no option is that long"):
+        options_from({name: "a," * 10_000})
+
+
+def test_a_name_that_is_too_long_is_compared_only_at_its_beginning() -> None:
+    name = "x" * 10**6
+    with costing_at_most(100_000), pytest.raises(InvalidOptions, match=r"^xxx.*… is no option; there are"):
+        options_from({name: 1})
+
+
+def test_of_the_classes_in_a_grpc_message_no_more_are_looked_at_than_there_may_be() -> None:
+    sent = wire.Options(classes=["a"] * 10**6)
+    with costing_at_most(1_000_000), pytest.raises(InvalidOptions, match=r"^classes: a list is not"):
+        options_of(sent)
+
+
+@pytest.mark.parametrize("digits", ['"1" * 500_000 + "x"', '"1." * 250_000', '"-" + "1" * 500_000 + "e"'])
+def test_a_number_of_very_many_digits_is_judged_at_once(digits: str) -> None:
+    """The time of a request is one, too. Tried in every way to cut it in two, each of these would take hours."""
+    code = f"from lookonce.transports.options import Number; Number(0, 1).read({digits})"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.stderr.rstrip().endswith("ValueError")
 
 
 def test_the_schema_of_each_option_says_what_is_read() -> None:

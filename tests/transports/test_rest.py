@@ -148,6 +148,15 @@ async def test_a_wrong_option_is_refused_by_name(query: str, words: str, two: Ga
     assert answer.json()["detail"].startswith(words)
 
 
+@pytest.mark.parametrize("name", ["format", "confidence", "classes", "soft"])
+async def test_an_option_of_json_that_is_nested_is_refused_by_name(name: str, two: Gateway, square: bytes) -> None:
+    images = f'[{{"base64": "{base64.b64encode(square).decode()}"}}]'
+    body = f'{{"images": {images}, "options": {{"{name}": {"[" * 1000}{"]" * 1000}}}}}'
+    answer = await two.http.post("/v1/detect", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-options")
+    assert answer.json()["detail"].startswith(f"{name}: a list is no")
+
+
 async def test_an_option_in_two_places_is_refused(two: Gateway, square: bytes) -> None:
     answer = await two.http.post("/v1/detect?iou=0.5", files={"file": square}, data={"iou": "0.5"})
     assert answer.json()["detail"].startswith("iou: it is given twice")

@@ -22,6 +22,7 @@ from lookonce.transports.envelope import Envelope, Link, read_envelope
 from lookonce.transports.fetching import Fetcher
 from lookonce.transports.gone import CallerGone, unless_gone
 from lookonce.transports.multipart import MAX_FIELD_BYTES, MAX_FIELDS, FormReader
+from lookonce.transports.weighing import Load
 
 FRAME_BYTES: Final = 2**12
 """Room for what stands around one picture: the boundary and headers of its part, or its braces and names in JSON."""
@@ -165,17 +166,20 @@ async def with_fetched(
     links = [image for image in images if isinstance(image, Link)]
     if not links:
         return [image for image in images if not isinstance(image, Link)]
-    fetched = iter(await unless_gone(request, asyncio.gather(*(_fetched(link, fetcher) for link in links))))
+    fetching = [_fetched(link, fetcher, request.state.load) for link in links]
+    fetched = iter(await unless_gone(request, asyncio.gather(*fetching)))
     return [next(fetched) if isinstance(image, Link) else image for image in images]
 
 
-async def _fetched(link: Link, fetcher: Fetcher | None) -> Picture | ServiceError:
+async def _fetched(link: Link, fetcher: Fetcher | None, load: Load) -> Picture | ServiceError:
     try:
         if fetcher is None:
             raise ImageFetchFailed(
                 "pictures by URL are switched off here; send the picture itself, or have LOOKONCE_URLS__HOSTS name "
                 "the hosts they may come from."
             )
-        return await fetcher.fetch(link.url)
+        picture = await fetcher.fetch(link.url)
+        load.add(len(picture))
     except ServiceError as error:
         return type(error)(f"{link.place}: {error}")
+    return picture

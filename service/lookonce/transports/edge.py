@@ -60,11 +60,6 @@ class Edge:
         scope["method"] = "GET" if method == "HEAD" else method
         try:
             await self.app(scope, receive, sending)
-        except Exception as bug:
-            self.log.exception("bug", request_id=sending.request_id)
-            if sending.status is not None:
-                raise
-            await refusal(Request(scope), bug)(scope, receive, sending)
         finally:
             self._tell(method, scope, sending.status or GONE, took_s=time.perf_counter() - begun)
 
@@ -84,6 +79,26 @@ class Edge:
             request_id=state["request_id"],
             **{name: fact for name, fact in facts.items() if fact is not None},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Mishaps:
+    """A bug is told to the log; to the caller only that it is one. It stands inside of what lets pages read answers."""
+
+    app: ASGIApp
+    log: structlog.stdlib.BoundLogger
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        sending = Sending(send, scope["state"]["request_id"])
+        try:
+            return await self.app(scope, receive, sending)
+        except Exception as bug:
+            self.log.exception("bug", request_id=sending.request_id)
+            if sending.status is not None:
+                raise
+            return await refusal(Request(scope), bug)(scope, receive, sending)
 
 
 def route_of(scope: Scope) -> str:

@@ -1,7 +1,7 @@
 """A JSON body: `{"images": [{"base64": …} or {"url": …}, …], "options": {…}}`."""
 
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -11,6 +11,12 @@ from lookonce.errors import ImageTooLarge, InvalidImage, InvalidOptions, Service
 from lookonce.pipeline.request import Picture
 from lookonce.pipeline.stages import Bounds
 
+MOST_MARKS: Final = 10_000
+"""A thousand pictures and a thousand classes need fewer. JSON is read in one go, in which nothing else goes on: it is
+marks that make that long, and not the length of a text."""
+_MARKS: Final = b"[", b"{", b",", b":"
+_LOOK_BYTES: Final = 2**16
+_PIECE_CHARACTERS: Final = 4 * 2**18
 _WHITESPACE: Final = b" \t\r\n"
 _NO_BASE64: Final = "this is no valid base64; encode the picture's bytes in the standard alphabet, with its padding."
 
@@ -36,6 +42,7 @@ class Envelope:
 
 def read_envelope(body: bytes, bounds: Bounds) -> Envelope:
     """Raises InvalidOptions for JSON that is not ours; a picture that cannot be had stands as its error."""
+    refuse_tangled(body)
     try:
         letter = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -54,6 +61,18 @@ def read_envelope(body: bytes, bounds: Bounds) -> Envelope:
     )
 
 
+def refuse_tangled(body: bytes) -> None:
+    """Raises InvalidOptions for JSON in which there is more to take apart than pictures and options need."""
+    found = 0
+    for start in range(0, len(body), _LOOK_BYTES):
+        found += sum(body.count(mark, start, start + _LOOK_BYTES) for mark in _MARKS)
+        if found > MOST_MARKS:
+            raise InvalidOptions(
+                f"the JSON has more than {MOST_MARKS} brackets, braces, commas and colons; send nothing in it but "
+                "pictures and options."
+            )
+
+
 def base64_to_bytes(text: str, max_bytes: int) -> bytes:
     """Strict base64, in which there may be line breaks; a `data:` URL too. Raises InvalidImage and ImageTooLarge."""
     if text[:5].lower() == "data:":
@@ -62,12 +81,18 @@ def base64_to_bytes(text: str, max_bytes: int) -> bytes:
         written = text.encode("ascii").translate(None, _WHITESPACE)
         if len(written) // 4 * 3 > max_bytes + 2:
             raise ImageTooLarge(f"the image has more than the {max_bytes} bytes that are taken; send a smaller one.")
-        content = binascii.a2b_base64(written, strict_mode=True)
+        content = b"".join(_decoded(written))
     except ValueError as error:
         raise InvalidImage(_NO_BASE64) from error
     if len(content) != len(written) // 4 * 3 - written.count(b"=", -4) or len(written) % 4:
         raise InvalidImage(_NO_BASE64)
     return content
+
+
+def _decoded(written: bytes) -> Iterator[bytes]:
+    """In pieces, between which the event loop has its turn."""
+    for start in range(0, len(written), _PIECE_CHARACTERS):
+        yield binascii.a2b_base64(written[start : start + _PIECE_CHARACTERS], strict_mode=True)
 
 
 def _payload(data_url: str) -> str:

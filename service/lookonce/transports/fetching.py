@@ -105,10 +105,13 @@ def _target_of(url: str) -> httpx.URL:
         raise ImageFetchFailed(f"the URL has more than {MAX_URL_CHARACTERS} characters; name a shorter one.")
     try:
         target = httpx.URL(url)
+        host = target.host  # an xn--… that stands for no name shows only here
     except (httpx.InvalidURL, UnicodeError) as error:
         raise ImageFetchFailed("this is no URL; write https://host/path.") from error
-    if target.scheme not in PORTS or not target.host:
+    if target.scheme not in PORTS or not host:
         raise ImageFetchFailed("only http and https are fetched; write https://host/path.")
+    if host.startswith("."):
+        raise ImageFetchFailed("the name of the host begins with a dot; write https://host/path.")
     if target.userinfo:
         raise ImageFetchFailed("the URL holds a user name, and nobody is logged in for a picture; leave it away.")
     return target

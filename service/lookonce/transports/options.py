@@ -8,9 +8,12 @@ from typing import Any, Final, Protocol
 
 from lookonce.errors import InvalidOptions
 from lookonce.pipeline.request import Options
+from lookonce.transports.multipart import MAX_FIELD_BYTES
 
 MOST_CLASSES: Final = 1000
-_NUMBER: Final = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+LONGEST_NAME: Final = 64
+"""So much of a name is compared with those there are."""
+_NUMBER: Final = re.compile(r"-?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _WHOLE: Final = re.compile(r"-?\d{1,18}", re.ASCII)
 _FLAGS: Final = {"true": True, "false": False}
 
@@ -129,10 +132,12 @@ class Option:
         return self.kind.schema | ({} if default is None else {"default": default})
 
     def read(self, value: object) -> object:
+        if isinstance(value, str) and len(value) > MAX_FIELD_BYTES:
+            raise InvalidOptions(f"{self.name}: it has more than {MAX_FIELD_BYTES} characters; no option is that long.")
         try:
             return self.kind.read(value)
         except ValueError as error:
-            raise InvalidOptions(f"{self.name}: {_short(value)} is not {self.kind.range}; correct it.") from error
+            raise InvalidOptions(f"{self.name}: {short(value)} is not {self.kind.range}; correct it.") from error
 
 
 OPTIONS: Final = (
@@ -156,11 +161,14 @@ def options_from(fields: Mapping[str, object]) -> Options:
 
 
 def unknown_option(name: str, known: Mapping[str, object]) -> InvalidOptions:
-    near = get_close_matches(name, known, 1)
+    near = get_close_matches(name[:LONGEST_NAME], known, 1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
-    return InvalidOptions(f"{_short(name)} is no option; {hint}")
+    return InvalidOptions(f"{short(name)} is no option; {hint}")
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """As it is said back. Of what holds other things only that: it may be of any size, and nested."""
+    if isinstance(value, list | tuple | dict):
+        return "an object" if isinstance(value, dict) else "a list"
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= 50 else f"{text[:49]}…"

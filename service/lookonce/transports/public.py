@@ -10,12 +10,13 @@ from starlette.routing import BaseRoute
 
 from lookonce.transports.admin import metrics, probes
 from lookonce.transports.documents import Documented
-from lookonce.transports.edge import QUIET, Edge
+from lookonce.transports.edge import QUIET, Edge, Mishaps
 from lookonce.transports.lingering import Lingering
 from lookonce.transports.loopback import KnownPages
 from lookonce.transports.manual import manual
 from lookonce.transports.problems import ANSWERS
 from lookonce.transports.service import Service
+from lookonce.transports.weighing import Weighing
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ def public_app(
     for router in (*routers, probes(service), manual(app), *([metrics(registry)] if shown.metrics else [])):
         app.include_router(router)
     app.router.routes.extend(routes)
+    app.add_middleware(Weighing, scales=service.scales)
+    app.add_middleware(Mishaps, log=service.log)
     app.add_middleware(KnownPages, origins=shown.origins, loopback=shown.loopback)
     app.add_middleware(Edge, log=service.log, tells=shown.access_log)
     watch(app, registry)

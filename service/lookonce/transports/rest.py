@@ -23,7 +23,7 @@ from lookonce.transports.documents import MODEL, MODELS, detecting
 from lookonce.transports.entrance import turn
 from lookonce.transports.gone import unless_gone
 from lookonce.transports.models import default_model, facts_of, models_for
-from lookonce.transports.options import OPTIONS, Number, options_from, unknown_option
+from lookonce.transports.options import OPTIONS, Number, options_from, short, unknown_option
 from lookonce.transports.presets import FORMATS
 from lookonce.transports.service import Service
 
@@ -179,7 +179,7 @@ def wish_from(fields: Mapping[str, object]) -> Wish:
             raise unknown_option(name, FIELDS)
     style = fields.get("format", "json")
     if style not in STYLES:
-        raise InvalidOptions(f"format: {str(style)[:50]} is none of {', '.join(STYLES)}; choose one of them.")
+        raise InvalidOptions(f"format: {short(style)} is none of {', '.join(STYLES)}; choose one of them.")
     return Wish(options_from({name: value for name, value in fields.items() if name != "format"}), str(style))
 
 

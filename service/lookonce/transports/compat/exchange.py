@@ -18,7 +18,7 @@ from lookonce.transports.bodies import FRAME_BYTES, Posted, Reading, with_fetche
 from lookonce.transports.credentials import key_from_headers, key_from_query, the_one_key
 from lookonce.transports.documents import ALWAYS, BINARY, REFUSALS, RETRY, SECURITY, refusals
 from lookonce.transports.entrance import turn
-from lookonce.transports.envelope import Sent
+from lookonce.transports.envelope import Sent, refuse_tangled
 from lookonce.transports.gone import unless_gone
 from lookonce.transports.multipart import MAX_FIELDS
 from lookonce.transports.problems import headers_of
@@ -135,6 +135,7 @@ def wishes_from(kind: type[Wishes], given: Mapping[str, object]) -> Wishes:
 
 
 def wishes_from_json(kind: type[Wishes], body: bytes) -> Wishes:
+    refuse_tangled(body)
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:

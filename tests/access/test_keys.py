@@ -1,12 +1,16 @@
 """The key file: what it may say, and how it is written."""
 
 import json
+import os
 import re
 import stat
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -16,6 +20,20 @@ from lookonce.errors import SettingsRefused
 HERE = Path("keys.json")
 PAGE = Path(__file__).parents[2] / "docs" / "access.md"
 ONE, OTHER, THIRD = (f"sha256:{letter * 64}" for letter in "abc")
+
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0 and os.environ.get("CI") != "true", reason="only root may give files away"
+)
+
+
+@contextmanager
+def somebody_else() -> Iterator[None]:
+    """Root who is somebody else for a while."""
+    os.seteuid(12345)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def file_of(*clients: object) -> str:
@@ -135,6 +153,40 @@ def test_a_new_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert read(content_of(file)) == (Client("a", (ONE,)),)
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o644, 0o400])
+def test_a_file_that_is_there_keeps_its_mode(tmp_path: Path, mode: int) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text(file_of())
+    file.chmod(mode)
+    with changing(file) as clients:
+        clients.append(Client("a", (ONE,)))
+    assert stat.S_IMODE(file.stat().st_mode) == mode
+    assert read(content_of(file)) == (Client("a", (ONE,)),)
+
+
+@needs_root
+def test_a_file_that_is_there_keeps_its_owner_who_reads_it_while_we_serve(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text(file_of())
+    os.chown(file, 12345, 23456)
+    with changing(file) as clients:
+        clients.append(Client("a", (ONE,)))
+    assert (file.stat().st_uid, file.stat().st_gid) == (12345, 23456)
+
+
+@needs_root
+def test_where_the_owner_cannot_be_kept_nothing_is_written() -> None:
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "keys.json"
+        file.write_text(file_of())
+        Path(folder).chmod(0o777)
+        told = pytest.raises(SettingsRefused, match=r"belongs to user 0 .*; call this as that user")
+        with told as refused, somebody_else(), changing(file) as clients:
+            clients.append(Client("a", (ONE,)))
+        assert str(refused.value).startswith("nothing was written")
+        assert (list(Path(folder).iterdir()), file.read_text()) == ([file], file_of())
 
 
 def test_what_would_not_be_readable_is_not_written(tmp_path: Path) -> None:

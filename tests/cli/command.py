@@ -20,9 +20,9 @@ def run(
 
 
 @contextmanager
-def started(*arguments: object) -> Iterator[subprocess.Popen[str]]:
-    words = [LOOKONCE, *map(str, arguments)]
-    process = subprocess.Popen(words, env=_wide(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def started(*arguments: object, variables: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    words, own = [LOOKONCE, *map(str, arguments)], _wide() | dict(variables or {})
+    process = subprocess.Popen(words, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         yield process
     finally:

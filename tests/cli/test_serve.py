@@ -1,19 +1,18 @@
-"""`lookonce serve` and `lookonce doctor`, as far as they need no Triton."""
+"""`lookonce serve`, as far as it needs no Triton."""
 
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.cli.command import run, says_one_thing
 
-from lookonce.local.ports import Ports
 from lookonce.settings import variables
 
 
 def test_every_setting_is_printed() -> None:
     done = run("serve", "--print-config", "--http-port", "9999")
-    names = [line.partition("=")[0] for line in done.stdout.splitlines() if not line.startswith("#")]
+    names = [line.partition("=")[0].removeprefix("#") for line in done.stdout.splitlines() if not line.startswith("# ")]
     assert names == list(variables())
+    assert "\n#LOOKONCE_KEYS__FILE=\n" in done.stdout
     assert "LOOKONCE_SERVER__HTTP_PORT=9999" in done.stdout
 
 
@@ -35,15 +34,3 @@ def test_a_key_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     done = run("serve", "--keys", tmp_path / "keys.json")
     assert done.returncode == 60
     assert "keys.json" in says_one_thing(done)
-
-
-def test_the_doctor_says_what_to_mend(free_ports: Callable[[], Ports]) -> None:
-    ports = free_ports()
-    nowhere = {"LOOKONCE_TRITON__URL": f"127.0.0.1:{ports.grpc}", "LOOKONCE_ADMIN__PORT": str(ports.http)}
-    done = run("doctor", variables=nowhere)
-    assert done.returncode == 1
-    said = " ".join(done.stdout.split())
-    assert "bad Triton" in said
-    assert "Is LOOKONCE_TRITON__URL right?" in said
-    assert "good settings" in said
-    assert "Traceback" not in done.stderr

@@ -51,6 +51,13 @@ class Impostor(GRPCInferenceServiceServicer):
             await context.abort(*self.refuses)
         return self.answer
 
+    async def RepositoryIndex(  # noqa: N802
+        self, _request: wire.RepositoryIndexRequest, context: grpc.aio.ServicerContext
+    ) -> wire.RepositoryIndexResponse:
+        if self.refuses is not None:
+            await context.abort(*self.refuses)
+        return wire.RepositoryIndexResponse()
+
     async def ModelConfig(  # noqa: N802
         self, _request: wire.ModelConfigRequest, _context: grpc.aio.ServicerContext
     ) -> wire.ModelConfigResponse:
@@ -186,6 +193,23 @@ async def test_a_restricted_protocol_is_not_taken_for_an_absent_server(
     )
     with pytest.raises(BackendContractBroken, match="restricted"):
         await triton.infer(call_of())
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        (grpc.StatusCode.DEADLINE_EXCEEDED, BackendUnavailable, r"^Triton at \S+ is silent, for 5 s by now; look"),
+        (grpc.StatusCode.UNAVAILABLE, BackendUnavailable, r"^Triton at \S+ cannot be reached"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, Overloaded, r"^the queue of Triton at \S+ is full"),
+        (grpc.StatusCode.UNIMPLEMENTED, BackendContractBroken, r"^Triton at \S+ failed: no such method"),
+    ],
+)
+async def test_what_goes_wrong_with_triton_itself_is_not_said_of_a_model(
+    triton: Triton, impostor: Impostor, code: grpc.StatusCode, kind: type[ServiceError], words: str
+) -> None:
+    impostor.refuses = (code, "no such method")
+    with pytest.raises(kind, match=words):
+        await triton.names()
 
 
 async def test_version_time_priority_and_request_id_travel_with_every_call(

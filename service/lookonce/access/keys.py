@@ -154,10 +154,12 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def _replace(target: Path, content: bytes) -> None:
-    """All of it or nothing, for its owner's eyes alone."""
+    """All of it or nothing. Whoever could read it before still can; a new one is for its owner's eyes alone."""
     descriptor, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(descriptor, "wb") as stream:
+            if target.exists():
+                _hand_on(target, descriptor)
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
@@ -165,3 +167,16 @@ def _replace(target: Path, content: bytes) -> None:
     finally:
         with suppress(FileNotFoundError):
             Path(draft).unlink()
+
+
+def _hand_on(before: Path, descriptor: int) -> None:
+    """Its owner, group and mode, in this order: a change of owner may take bits off the mode."""
+    old = before.stat()
+    try:
+        os.fchown(descriptor, old.st_uid, old.st_gid)
+        os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+    except OSError as error:
+        raise SettingsRefused(
+            f"nothing was written, for the key file {before} belongs to user {old.st_uid} and group {old.st_gid}, "
+            f"to whom the new one could not be given ({error.strerror}); call this as that user."
+        ) from error

@@ -1,35 +1,23 @@
 """`lookonce detect`: what is in these pictures, asked of a service or looked at right here."""
 
-import asyncio
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import closing
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from lookonce.app import detector_of
 from lookonce.cli import console
-from lookonce.cli.pictures import save_annotated
+from lookonce.cli.extras import needing
 from lookonce.client import Client, ClientError, Detections
-from lookonce.client.results import detections_from
 from lookonce.errors import DetectionFailed, ServiceError
-from lookonce.inference.embedded import Embedded
-from lookonce.local.triton import models_in
-from lookonce.logs import logger
-from lookonce.pipeline.detector import Detector
-from lookonce.pipeline.request import Request
-from lookonce.settings import read_settings
-from lookonce.transports.options import options_from
-from lookonce.transports.presets import native
 
-TIMEOUT_S = 60.0
-Seen: TypeAlias = tuple[Path, Detections | str]
-"""A picture and what is in it, or why nobody can say."""
+TIMEOUT_S: Final = 60.0
+Look: TypeAlias = Callable[[Path, bytes], Detections]
+Save: TypeAlias = Callable[[bytes, Detections], None]
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -50,67 +38,74 @@ def detect(
     as_json: Annotated[
         bool, typer.Option("--json", help="One line of JSON a picture, as the service answers.")
     ] = False,
-    save: Annotated[Path | None, typer.Option(help="A folder for the pictures with their boxes drawn in.")] = None,
+    save: Annotated[Path | None, typer.Option(help="A folder for copies with their boxes drawn in.")] = None,
 ) -> None:
     """Say what is in each picture."""
     wishes = {"confidence": confidence, "iou": iou, "classes": classes}
     options = {name: value for name, value in wishes.items() if value is not None}
-    look = partial(_asked, url, key) if url else partial(_looked, repository)
+    saves = _saves(images, save) if save else [_not_saved] * len(images)
     failed = 0
-    for path, seen in look(images, model, options):
-        failed += isinstance(seen, str)
-        _show(path, seen, as_json=as_json)
-        if save and not isinstance(seen, str):
-            console.err.print(escape(str(save_annotated(path, seen, save))), highlight=False, soft_wrap=True)
+    with _asking(url, key, model, options) if url else _looking(repository, model, options) as look:
+        for path, keep in zip(images, saves, strict=True):
+            try:
+                picture = path.read_bytes()
+                seen = look(path, picture)
+            except (ClientError, ServiceError, OSError) as error:
+                failed += 1
+                _tell_failure(path, str(error), as_json=as_json)
+                continue
+            _show(path, seen, as_json=as_json)
+            keep(picture, seen)
     if failed:
         raise DetectionFailed(f"{failed} of {len(images)} pictures could not be looked at; see above.")
 
 
-def _asked(
-    url: str, key: str | None, images: list[Path], model: str | None, options: Mapping[str, Any]
-) -> Iterator[Seen]:
-    with closing(Client(url, key=key, timeout_s=TIMEOUT_S)) as client:
-        for path in images:
-            try:
-                yield path, client.detect(path, model=model, **options)
-            except (ClientError, OSError) as error:
-                yield path, str(error)
-
-
-def _looked(repository: Path, images: list[Path], model: str | None, options: Mapping[str, object]) -> Iterator[Seen]:
-    models_in(repository)
-    settings = read_settings()
-    with asyncio.Runner() as runner:
-        detector = detector_of(settings, Embedded(repository), logger("error", "text"))
-        runner.run(detector.catalogue.refresh())
-        try:
-            for path in images:
-                yield path, _look(runner, detector, path, (model, options))
-        finally:
-            runner.run(detector.close())
-
-
-def _look(
-    runner: asyncio.Runner, detector: Detector, path: Path, wishes: tuple[str | None, Mapping[str, object]]
-) -> Detections | str:
-    model, options = wishes
+@contextmanager
+def _asking(url: str, key: str | None, model: str | None, options: Mapping[str, Any]) -> Iterator[Look]:
     try:
-        until = runner.get_loop().time() + TIMEOUT_S
-        request = Request(pictures=[path.read_bytes()], until=until, model=model, options=options_from(options))
-        return detections_from(native(runner.run(detector.detect(request)), path.name))
-    except (ServiceError, OSError) as error:
-        return str(error)
+        client = Client(url, key=key, timeout_s=TIMEOUT_S)
+    except ClientError as error:
+        raise DetectionFailed(str(error)) from error
+    with client:
+        yield lambda _path, picture: client.detect(picture, model=model, **options)
 
 
-def _show(path: Path, seen: Detections | str, *, as_json: bool) -> None:
+def _looking(repository: Path, model: str | None, options: Mapping[str, object]) -> AbstractContextManager[Look]:
+    with needing("gateway,embedded", "lookonce detect without --url"):
+        from lookonce.cli.looking import looking  # noqa: PLC0415  who asks a service needs none of this
+    return looking(repository, model, options, TIMEOUT_S)
+
+
+def _saves(images: Sequence[Path], folder: Path) -> list[Save]:
+    """What saves each picture; the places are settled before anything is looked at."""
+    with needing("gateway", "lookonce detect --save"):
+        from lookonce.cli import pictures  # noqa: PLC0415  nor does who wants words alone
+
+    def to(place: Path) -> Save:
+        def save(picture: bytes, seen: Detections) -> None:
+            pictures.save_annotated(picture, seen, place)
+            console.err.print(escape(str(place)), highlight=False, soft_wrap=True)
+
+        return save
+
+    return [to(place) for place in pictures.places_for(images, pictures.folder_for(folder))]
+
+
+def _not_saved(_picture: bytes, _seen: Detections) -> None: ...
+
+
+def _tell_failure(path: Path, why: str, *, as_json: bool) -> None:
     if as_json:
-        fact = {"error": seen} if isinstance(seen, str) else dict(seen.json)
-        typer.echo(json.dumps({"file": str(path)} | fact))
+        typer.echo(json.dumps({"file": str(path), "error": why}))
+    else:
+        console.err.print(f"[bold red]{escape(str(path))}[/]  {escape(why)}", highlight=False, soft_wrap=True)
+
+
+def _show(path: Path, seen: Detections, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"file": str(path)} | dict(seen.json)))
         return
-    if isinstance(seen, str):
-        console.err.print(f"[bold red]{escape(str(path))}[/]  {escape(seen)}", highlight=False, soft_wrap=True)
-        return
-    title = f"{path}: {len(seen)} object{'s' * (len(seen) != 1)} in {seen.json['timings_ms']['total']:.0f} ms"
+    title = f"{path}: {len(seen)} object{'s' * (len(seen) != 1)} in {seen.took_ms:.0f} ms"
     console.out.print(f"[bold]{escape(title)}[/]", highlight=False, soft_wrap=True)
     table = Table("label", "confidence", "x1 y1 x2 y2")
     for each in seen:

@@ -5,19 +5,21 @@ import resource
 import shutil
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import typer
-from cryptography import x509
 from rich.markup import escape
 
 from lookonce.access.keyring import Keyring
+from lookonce.app import context_of, pem_of
 from lookonce.cli import console
+from lookonce.cli.serve import addresses_of
 from lookonce.doors import Address, listen
 from lookonce.errors import GatewayFailed, LookOnceError, SettingsRefused
 from lookonce.inference.port import Inference
@@ -30,6 +32,8 @@ from lookonce.settings import Settings, read_settings
 ENOUGH_FILES: Final = 4096
 ENOUGH_MEMORY_BYTES: Final = 64 * 2**20
 SOON: Final = timedelta(days=14)
+FLIGHTS: Final = 4
+"""How often each side of a TLS handshake may have to speak."""
 
 
 class Verdict(StrEnum):
@@ -100,30 +104,33 @@ def shared_memory(folder: Path) -> Iterator[Finding]:
 
 
 def doors(settings: Settings) -> Iterator[Finding]:
-    server, admin = settings.server, settings.admin
-    addresses = (
-        Address(server.host, server.http_port, "LOOKONCE_SERVER__HTTP_PORT"),
-        Address(server.host, server.grpc_port, "LOOKONCE_SERVER__GRPC_PORT"),
-        Address(admin.host, admin.port, "LOOKONCE_ADMIN__PORT"),
-    )
-    running = gateway_at(admin.host, admin.port)
+    running = gateway_at(settings.admin.host, settings.admin.port)
     if running is not None:
         yield Finding("ports", *running)
         return
-    for address in addresses:
+    for address in addresses_of(settings):
         yield free_or_taken(address)
 
 
 def gateway_at(host: str, port: int) -> tuple[Verdict, str] | None:
     """How the gateway is that already serves there; None where none does."""
     try:
-        answer = httpx.get(f"http://{host}:{port}/readyz", timeout=2)
-        body = answer.json()
-        reasons = "; ".join(f"{name}: {why}" for name, why in body["reasons"].items())
-    except (httpx.HTTPError, ValueError, KeyError):
+        url = httpx.URL(scheme="http", host=host.strip("[]"), port=port, path="/readyz")
+        answer = httpx.get(url, timeout=2, trust_env=False)
+        status, reasons = told(answer.json())
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return None
-    ready = answer.is_success
-    return (Verdict.GOOD if ready else Verdict.BAD), f"a gateway serves here already and is {body['status']}. {reasons}"
+    verdict = Verdict.GOOD if answer.is_success else Verdict.BAD
+    return verdict, " ".join([f"a gateway serves here already and is {status}.", *reasons])
+
+
+def told(body: Any) -> tuple[str, list[str]]:  # noqa: ANN401  it may be anybody's
+    """What a gateway says of itself. Raises ValueError where no gateway says this."""
+    match body:
+        case {"status": str(status), "reasons": dict(reasons)}:
+            return status, [f"{name}: {why}" for name, why in reasons.items()]
+        case _:
+            raise ValueError
 
 
 def free_or_taken(address: Address) -> Finding:
@@ -155,15 +162,36 @@ def certificates(settings: Settings) -> Iterator[Finding]:
     if certificate is None or key is None:
         return
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
-        ends = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
-    except (OSError, ValueError) as error:
-        yield Finding("certificate", Verdict.BAD, f"{certificate} with {key} cannot be used: {error}; make them anew.")
+        pem_of(settings.tls)
+        context = context_of(settings.tls)
+        assert context is not None  # noqa: S101  there are both files
+        ends = good_until(context, certificate)
+    except SettingsRefused as error:
+        yield Finding("certificate", Verdict.BAD, str(error))
         return
-    left = ends - datetime.now(UTC)
-    verdict = Verdict.BAD if left < timedelta() else Verdict.MIND if left < SOON else Verdict.GOOD
-    mend = "" if verdict is Verdict.GOOD else " Renew it."
-    yield Finding("certificate", verdict, f"{certificate} is good until {ends:%Y-%m-%d %H:%M} UTC.{mend}")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "verify_message", None) or str(error)
+        yield Finding("certificate", Verdict.BAD, f"callers will refuse {certificate}: {why}. Make or renew it.")
+        return
+    soon = ends - datetime.now(UTC) < SOON
+    mend = " Renew it." if soon else ""
+    words = f"{certificate} is good until {ends:%Y-%m-%d %H:%M} UTC.{mend}"
+    yield Finding("certificate", Verdict.MIND if soon else Verdict.GOOD, words)
+
+
+def good_until(context: ssl.SSLContext, certificate: Path) -> datetime:
+    """What a caller who trusts this very certificate is told of its end. Raises ssl.SSLError where it would refuse."""
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusting.check_hostname = False
+    trusting.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    trusting.load_verify_locations(certificate)
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = context.wrap_bio(there, back, server_side=True), trusting.wrap_bio(back, there)
+    for end in ends * FLIGHTS:
+        with suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    facts = ends[1].getpeercert() or {}
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(facts["notAfter"])), UTC)
 
 
 def triton(settings: Settings) -> Iterator[Finding]:

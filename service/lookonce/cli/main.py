@@ -6,21 +6,23 @@ from importlib.metadata import version
 from typing import Annotated, Any, Final
 
 import typer
+from rich.markup import escape
 from typer.core import TyperGroup
 from typer.main import get_command
 
 from lookonce.cli import shell
+from lookonce.cli.extras import needing
 from lookonce.errors import ExtraMissing
 
 EXTRAS: Final[Mapping[str, str]] = {
     "up": "gateway,embedded",
     "serve": "gateway",
-    "detect": "gateway,embedded",
+    "detect": "",
     "doctor": "gateway",
-    "key": "gateway",
+    "key": "",
     "model": "forge",
 }
-"""Every subcommand, a module beside this one, and what of `pip install lookonce[…]` it needs."""
+"""Every subcommand, a module beside this one, and what of `pip install lookonce[…]` it needs to begin with."""
 
 WHATEVER: Final = {"ignore_unknown_options": True, "allow_extra_args": True}
 
@@ -39,21 +41,20 @@ class Subcommands(TyperGroup):
 
 def _loaded(name: str) -> typer.Typer:
     try:
-        app = import_module(f"lookonce.cli.{name}").app
-    except ModuleNotFoundError as error:
+        with needing(EXTRAS[name], f"lookonce {name}"):
+            app = import_module(f"lookonce.cli.{name}").app
+    except ExtraMissing as error:
         return _without(name, error)
     assert isinstance(app, typer.Typer)  # noqa: S101  each of these modules has one
     return app
 
 
-def _without(name: str, missing: ModuleNotFoundError) -> typer.Typer:
+def _without(name: str, missing: ExtraMissing) -> typer.Typer:
     app = typer.Typer(add_completion=False)
 
-    @app.command(name, context_settings=dict(WHATEVER), help=f"Needs lookonce[{EXTRAS[name]}].")
+    @app.command(name, context_settings=dict(WHATEVER), help=escape(f"Needs lookonce[{EXTRAS[name]}]."))
     def refuse() -> None:
-        raise ExtraMissing(
-            f"`lookonce {name}` needs {missing.name}; install it with `pip install 'lookonce[{EXTRAS[name]}]'`."
-        ) from missing
+        raise missing
 
     return app
 

@@ -1,6 +1,7 @@
 """`lookonce serve`: the gateway, against any Triton."""
 
 import asyncio
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import uvloop
 
 from lookonce.app import Keeper, build
 from lookonce.cli import console
+from lookonce.doors import Address
 from lookonce.inference.port import Inference
 from lookonce.serving import Ports, serve
 from lookonce.settings import Settings, read_settings, variables
@@ -72,8 +74,18 @@ def run(
         runner.run(serving())
 
 
+def addresses_of(settings: Settings) -> tuple[Address, ...]:
+    """Where the gateway will listen."""
+    server, admin = settings.server, settings.admin
+    return (
+        Address(server.host, server.http_port, "LOOKONCE_SERVER__HTTP_PORT"),
+        Address(server.host, server.grpc_port, "LOOKONCE_SERVER__GRPC_PORT"),
+        Address(admin.host, admin.port, "LOOKONCE_ADMIN__PORT"),
+    )
+
+
 def config_to_text(settings: Settings) -> str:
-    """One variable a line, each after what it means, as a shell or an env file reads it."""
+    """One variable a line, each after what it means, as a shell reads it; what is not set is a comment."""
     return "\n".join(_lines(settings))
 
 
@@ -83,7 +95,8 @@ def _lines(settings: Settings) -> list[str]:
         described = getattr(settings, group)
         meaning = type(described).model_fields[field].description
         lines += [f"# {meaning}"] if meaning else []
-        lines.append(f"{name}={_text(getattr(described, field))}")
+        text = _text(getattr(described, field))
+        lines.append(f"{name}={shlex.quote(text)}" if text else f"#{name}=")
     return lines
 
 

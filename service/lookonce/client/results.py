@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+EDGES: Final = ("x1", "y1", "x2", "y2")
 
 
 class ClientError(Exception):
@@ -11,6 +13,14 @@ class ClientError(Exception):
 
 class Unreachable(ClientError):
     """Nobody answered at that address, or not in time."""
+
+
+class Misunderstood(ClientError):
+    """What came back is not an answer of ours: something else is at that address, or between."""
+
+
+class BadCall(ClientError, ValueError):
+    """The call cannot be made as it was meant; nothing was sent."""
 
 
 class Refused(ClientError):
@@ -41,10 +51,11 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """One picture's detections, best first; `json` is the answer as it came."""
+    """One picture's detections, best first; `took_ms` is the service's own time, `json` the answer as it came."""
 
     size_wh: tuple[int, int]
     found: tuple[Detection, ...]
+    took_ms: float
     json: Mapping[str, Any]
 
     def __iter__(self) -> Iterator[Detection]:
@@ -55,14 +66,16 @@ class Detections:
 
 
 def detections_from(answer: Mapping[str, Any]) -> Detections:
-    image = answer["image"]
-    found = tuple(
-        Detection(each["label"], each["class_id"], each["confidence"], Box(**each["box"]))
-        for each in answer["detections"]
-    )
-    return Detections((image["width"], image["height"]), found, answer)
+    width, height = (int(answer["image"][side]) for side in ("width", "height"))
+    found = tuple(map(_detection, answer["detections"]))
+    return Detections((width, height), found, float(answer["timings_ms"]["total"]), answer)
 
 
 def refusal_from(status: int, problem: Mapping[str, Any]) -> Refused:
-    detail = str(problem.get("detail", "the service gave no reason."))
-    return Refused(status, str(problem.get("code", "unknown")), detail, str(problem.get("request_id", "")))
+    code, detail = problem.get("code") or "unknown", problem.get("detail") or "the service gave no reason."
+    return Refused(status, str(code), str(detail), str(problem.get("request_id") or ""))
+
+
+def _detection(found: Mapping[str, Any]) -> Detection:
+    box = Box(*(float(found["box"][edge]) for edge in EDGES))
+    return Detection(str(found["label"]), int(found["class_id"]), float(found["confidence"]), box)

@@ -20,18 +20,24 @@ from lookonce.errors import (
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Who was asked for what, and how long we were ready to wait."""
+    """Who was asked for what, and how long we were ready to wait. No name: Triton itself."""
 
     url: str
-    name: str
+    name: str | None
     timeout_s: float
+
+    @property
+    def whom(self) -> str:
+        return f"model {self.name}" if self.name else f"Triton at {self.url}"
 
 
 def _overloaded(asked: Asked, _said: str) -> ServiceError:
-    return Overloaded(f"the queue of model {asked.name} is full; try again shortly.")
+    return Overloaded(f"the queue of {asked.whom} is full; try again shortly.")
 
 
 def _late(asked: Asked, _said: str) -> ServiceError:
+    if asked.name is None:
+        return BackendUnavailable(f"{asked.whom} is silent, for {asked.timeout_s:g} s by now; look into its log.")
     return DeadlineExceeded(f"model {asked.name} did not answer within {asked.timeout_s:g} s; allow more or try later.")
 
 
@@ -48,7 +54,8 @@ def _unavailable(asked: Asked, _said: str) -> ServiceError:
 
 
 def _broken(asked: Asked, said: str) -> ServiceError:
-    return BackendContractBroken(f"Triton at {asked.url} failed with model {asked.name}: {said}")
+    on = f" with model {asked.name}" if asked.name else ""
+    return BackendContractBroken(f"Triton at {asked.url} failed{on}: {said}")
 
 
 Refusal = Callable[[Asked, str], ServiceError]

@@ -58,7 +58,7 @@ class Triton:
         self._is_closed = False
 
     async def names(self) -> tuple[str, ...]:
-        with self._asking(Asked(self._url, "any", ASK_TIMEOUT_S)):
+        with self._asking(Asked(self._url, None, ASK_TIMEOUT_S)):
             answer = await self._repository_index(RepositoryIndexRequest(ready=True), timeout=ASK_TIMEOUT_S)
         return tuple(sorted({model.name for model in answer.models}))
 

@@ -3,7 +3,9 @@
 import logging
 import sys
 from collections.abc import Mapping
-from typing import Final
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, TextIO
 
 import structlog
 from structlog.typing import Processor
@@ -25,10 +27,23 @@ FORMS: Final[Mapping[str, tuple[Processor, ...]]] = {
 """Tracebacks are plain: one that shows local variables would show keys."""
 
 
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """What lines are written on. One that cannot be, for the disk is full or the reader gone, is lost and no more."""
+
+    file: TextIO
+
+    def write(self, line: str) -> None:
+        with suppress(OSError):
+            print(f"{line}\n", end="", file=self.file, flush=True)
+
+    debug = info = warning = error = write
+
+
 def logger(level: str, form: str) -> structlog.stdlib.BoundLogger:
     """A logger of its own; structlog's and Python's own configuration stay as they are."""
     log: structlog.stdlib.BoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr),
+        Paper(sys.stderr),
         processors=[
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.add_log_level,

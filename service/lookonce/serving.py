@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 from lookonce.app import GOODBYE_S, Gateway
 from lookonce.doors import Address, Door, door, opened
@@ -17,6 +17,7 @@ SLACK_BYTES: Final = 2**16
 """So that a frame that is a little too large is answered, where a larger one ends its stream."""
 
 STOP_SIGNALS: Final = signal.SIGTERM, signal.SIGINT
+Signals: TypeAlias = asyncio.Queue[signal.Signals]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +30,14 @@ class Ports:
 
 
 async def serve(gateway: Gateway, tell: Callable[[Ports], None]) -> None:
-    """Serve until SIGTERM or Ctrl-C; a second one cuts the drain short."""
+    """Serve until SIGTERM or Ctrl-C; each one after it cuts short what is being waited for then."""
     adopt_libraries(gateway.service.log)
-    signals = asyncio.Queue[signal.Signals]()
+    signals = Signals()
     loop = asyncio.get_running_loop()
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, signals.put_nowait, number)
     try:
-        async with running(gateway) as ports, asyncio.TaskGroup() as group:
+        async with running(gateway, signals) as ports, asyncio.TaskGroup() as group:
             telling = group.create_task(_tell_when_looked(gateway, partial(tell, ports)))
             await _drain(gateway, signals)
             telling.cancel()
@@ -49,18 +50,22 @@ async def _tell_when_looked(gateway: Gateway, tell: Callable[[], None]) -> None:
     tell()
 
 
-async def _drain(gateway: Gateway, signals: asyncio.Queue[signal.Signals]) -> None:
+async def _drain(gateway: Gateway, signals: Signals) -> None:
     """Once told to go: not ready, so that nobody new is sent here, and serving for the while that takes."""
     received, drain_s = await signals.get(), gateway.settings.timeouts.drain_s
-    gateway.service.log.info("leaving", signal=received.name, drain_s=drain_s)
     gateway.service.life.leaving.set()
-    with suppress(TimeoutError):
-        await asyncio.wait_for(signals.get(), drain_s)
+    gateway.service.log.info("leaving", signal=received.name, drain_s=drain_s)
+    if drain_s:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(signals.get(), drain_s)
 
 
 @asynccontextmanager
-async def running(gateway: Gateway) -> AsyncIterator[Ports]:
-    """The gateway with its doors open; on the way out what is in flight is finished, within the grace time."""
+async def running(gateway: Gateway, signals: Signals | None = None) -> AsyncIterator[Ports]:
+    """The gateway with its doors open; on the way out what is in flight is finished, within the grace time.
+
+    That ends early with the next of `signals`.
+    """
     async with AsyncExitStack() as stack:
         stack.push_async_callback(gateway.close)
         keepers = await stack.enter_async_context(asyncio.TaskGroup())
@@ -70,7 +75,7 @@ async def running(gateway: Gateway) -> AsyncIterator[Ports]:
         admin_port = await stack.enter_async_context(opened(*admin))
         http_port = await stack.enter_async_context(opened(*public))
         grpc_port = await stack.enter_async_context(gateway.rpc())
-        stack.push_async_callback(_leave, gateway)
+        stack.push_async_callback(_leave, gateway, signals or Signals())
         yield Ports(http_port, grpc_port, admin_port)
 
 
@@ -86,15 +91,20 @@ def doors_of(gateway: Gateway) -> tuple[tuple[Door, Address], tuple[Door, Addres
     )
 
 
-async def _leave(gateway: Gateway) -> None:
+async def _leave(gateway: Gateway, signals: Signals) -> None:
     """Refuse what is new, tell the streams, and wait for what is in flight."""
-    service = gateway.service
-    service.life.leaving.set()
-    service.life.draining.set()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(gateway.settings.timeouts.grace_s):
-            await service.streams.empty()
-            await service.requests.empty()
+    life = gateway.service.life
+    life.leaving.set()
+    life.draining.set()
+    waiting = [asyncio.ensure_future(_emptied(gateway)), asyncio.ensure_future(signals.get())]
+    await asyncio.wait(waiting, timeout=gateway.settings.timeouts.grace_s, return_when=asyncio.FIRST_COMPLETED)
+    for each in waiting:
+        each.cancel()
+
+
+async def _emptied(gateway: Gateway) -> None:
+    await gateway.service.streams.empty()
+    await gateway.service.requests.empty()
 
 
 def _cancel(tasks: list[asyncio.Task[None]]) -> None:

@@ -79,6 +79,13 @@ def test_no_key_a_wrong_one_and_nonsense_are_told_the_same(file: Path, diary: Di
     assert str(refused.value) == WHO_ASKS
 
 
+@pytest.mark.parametrize("key", [None, ""])
+def test_the_hash_of_nothing_lets_nobody_in_without_a_key(file: Path, diary: Diary, key: str | None) -> None:
+    write(file, client("careless", ""))
+    with pytest.raises(Unauthenticated):
+        Keyring(file, diary).caller(key)
+
+
 def test_where_nobody_is_known_nobody_is_let_in(file: Path, diary: Diary) -> None:
     write(file)
     with pytest.raises(Unauthenticated):

@@ -42,7 +42,7 @@ def defaults() -> dict[str, tuple[str, str]]:
         if line.startswith("# "):
             meaning = line[2:]
             continue
-        name, _, value = line.partition("=")
+        name, _, value = line.removeprefix("#").partition("=")
         found[name], meaning = (value, meaning), ""
     return found
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -110,32 +111,71 @@ async def test_what_cannot_be_sent_is_sent_to_nobody(fakes: Callable[..., list[F
     assert asked(members) == [0, 0]
 
 
-async def test_one_that_failed_is_left_alone_and_then_tried_by_one_call(
+async def test_one_that_failed_is_left_alone_until_it_says_what_it_serves(
     fakes: Callable[..., list[Fake]], call_of: CallOf
 ) -> None:
     members, clock = fakes(3), Clock()
     spread = Spread(members, clock)
-    members[0].failures = iter([GONE, GONE])
+    members[0].failures = iter([GONE])
     await spread.infer(call_of())
     assert asked(members) == [1, 1, 0]
-    await send(spread, call_of(), 10)
-    assert asked(members) == [0, 5, 5]
-    clock.now += SHORTEST_REST_S
-    await send(spread, call_of(), 10)
-    assert asked(members)[0] == 1
-    clock.now += SHORTEST_REST_S
-    await send(spread, call_of(), 10)
-    assert asked(members)[0] == 0
-    clock.now += SHORTEST_REST_S
+    for wait_s in (0.0, SHORTEST_REST_S, 100 * LONGEST_REST_S):
+        clock.now += wait_s
+        await send(spread, call_of(), 10)
+        assert asked(members) == [0, 5, 5]
+    await spread.names()
     await send(spread, call_of(), 12)
     assert asked(members) == [4, 4, 4]
 
 
-async def test_the_rest_grows_to_a_limit(fakes: Callable[..., list[Fake]], call_of: CallOf) -> None:
+class Silent(Fake):
+    """A server behind which packets vanish, until it `speaks`."""
+
+    speaks = False
+
+    async def names(self) -> tuple[str, ...]:
+        self._vanish()
+        return await super().names()
+
+    async def infer(self, call: Call) -> Candidates:
+        self.calls.append(call)
+        self._vanish()
+        return await super().infer(call)
+
+    def _vanish(self) -> None:
+        if not self.speaks:
+            raise DeadlineExceeded("nobody answered.")
+
+
+async def test_nobody_who_wants_an_answer_waits_for_one_that_was_silent(
+    fakes: Callable[..., list[Fake]], call_of: CallOf
+) -> None:
+    """It costs the first caller its time, and after that only those who look."""
+    (other,), clock = fakes(1), Clock()
+    silent = Silent(other.models)
+    spread = Spread([silent, other], clock)
+    with pytest.raises(DeadlineExceeded):
+        await spread.infer(call_of(timeout_s=5.0))
+    for _ in range(200):
+        await send(spread, call_of(timeout_s=5.0), 2)
+        await spread.names()
+        clock.now += 1.0
+    assert len(silent.calls) == 1
+    silent.speaks = True
+    clock.now += LONGEST_REST_S
+    await spread.names()
+    await send(spread, call_of(timeout_s=5.0), 2)
+    assert len(silent.calls) > 1
+
+
+async def test_the_rest_grows_to_a_limit_where_calls_fail_and_looks_do_not(
+    fakes: Callable[..., list[Fake]], call_of: CallOf
+) -> None:
     members, clock = fakes(2), Clock()
     spread, tried_at = Spread(members, clock), list[float]()
     members[0].failures = iter([GONE] * 1000)
     for _ in range(400):
+        await spread.names()
         await send(spread, call_of(), 2)
         if asked(members)[0]:
             tried_at.append(clock.now)
@@ -151,24 +191,27 @@ async def test_many_calls_that_one_breakdown_ends_count_once(fakes: Callable[...
     members[0].failures = iter([GONE] * 32)
     await asyncio.gather(*(spread.infer(call_of()) for _ in range(64)))
     clock.now += SHORTEST_REST_S
+    await spread.names()
     asked(members)
     await send(spread, call_of(), 4)
     assert asked(members)[0] >= 1
 
 
-async def test_one_that_failed_is_tried_by_one_of_many_calls_at_once(
+async def test_hurried_callers_do_not_lengthen_the_rest_of_one_that_is_well(
     fakes: Callable[..., list[Fake]], call_of: CallOf
 ) -> None:
     members, clock = fakes(2), Clock()
     spread = Spread(members, clock)
-    members[0].failures = iter([GONE])
-    await spread.infer(call_of())
+    members[0].failures = iter([GONE, *[DeadlineExceeded("late.")] * 40])
+    for _ in range(40):
+        with suppress(DeadlineExceeded):
+            await spread.infer(call_of(timeout_s=0.02))
+        clock.now += 0.7
+    await spread.names()
     asked(members)
-    clock.now += SHORTEST_REST_S
-    for member in members:
-        member.latency_s = {"echo": 0.01}
-    await asyncio.gather(*(spread.infer(call_of()) for _ in range(20)))
-    assert asked(members) == [1, 19]
+    members[0].failures = iter([])
+    await send(spread, call_of(), 4)
+    assert asked(members) == [2, 2]
 
 
 async def test_a_server_that_is_silent_for_long_rests_but_a_hurried_caller_proves_nothing(

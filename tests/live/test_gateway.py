@@ -24,6 +24,7 @@ MODELS = ROOT / "model_repository" / "cpu"
 PICTURE = (ROOT / "docs" / "images" / "shapes.jpg").read_bytes()
 OPEN = {"server": {"http_port": 0, "grpc_port": 0}, "admin": {"port": 0}}
 JPEG = {"Content-Type": "image/jpeg"}
+AT_ONCE_S = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -98,12 +99,17 @@ async def test_the_gateway_starts_without_triton_and_outlives_it(
 
 
 async def _refused_at_once(http: httpx.AsyncClient) -> None:
+    assert min([await _refused(http) for _ in range(3)]) < AT_ONCE_S, "a Triton that is away is no reason to wait"
+
+
+async def _refused(http: httpx.AsyncClient) -> float:
+    """How many seconds it took."""
     begun = time.monotonic()
     answer = await http.post("/v1/detect", content=PICTURE, headers=JPEG)
     took_s = time.monotonic() - begun
     assert (answer.status_code, answer.json()["code"]) == (503, "backend-unavailable")
     assert int(answer.headers["Retry-After"]) >= 1
-    assert took_s < 5, "a Triton that is away is no reason to wait"
+    return took_s
 
 
 async def _ready(http: httpx.AsyncClient, status: int) -> bool:

@@ -13,6 +13,8 @@ from lookonce.errors import Overloaded
 from lookonce.pipeline.admission import Admission
 
 LIMIT = 4
+SHARE = 3
+"""Of those who wait."""
 
 
 async def settled() -> None:
@@ -32,6 +34,10 @@ class Guest:
     seen: list["Guest"]
     may_go: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @property
+    def room(self) -> int:
+        return min(self.images, SHARE if self.patient else LIMIT)
+
     async def visit(self) -> None:
         async with self.admission.room_for(self.images, patient=self.patient):
             self.seen.append(self)
@@ -50,9 +56,12 @@ class House:
         return self.guests[-1]
 
     @property
-    def images_inside(self) -> int:
-        inside = [guest for guest, visit in self.guests if guest in self.seen and not visit.done()]
-        return sum(min(guest.images, LIMIT) for guest in inside)
+    def inside(self) -> list[Guest]:
+        return [guest for guest, visit in self.guests if guest in self.seen and not visit.done()]
+
+    @property
+    def waiting(self) -> list[Guest]:
+        return [guest for guest, visit in self.guests if guest.patient and guest not in self.seen and not visit.done()]
 
 
 @asynccontextmanager
@@ -90,13 +99,16 @@ async def _live_through(steps: list[tuple[str, int]]) -> None:
         elif step == "tick":
             for _ in range(number):
                 await asyncio.sleep(0)
-                assert house.images_inside <= house.admission.in_flight <= LIMIT
+                assert room_of(house.inside) <= house.admission.in_flight <= LIMIT
+                assert room_of([guest for guest in house.inside if guest.patient]) <= SHARE
         elif number < len(house.guests):
             guest, visit = house.guests[number]
             if step == "leave":
                 guest.may_go.set()
             elif visit.cancel():
                 vanished.add(number)
+    await settled()
+    assert not house.waiting or not has_room_for(house.waiting[0], house)
     for guest, _ in house.guests:
         guest.may_go.set()
     async with asyncio.timeout(5):
@@ -104,6 +116,58 @@ async def _live_through(steps: list[tuple[str, int]]) -> None:
     assert house.admission.in_flight == 0
     for (guest, _), end in zip(house.guests, ends, strict=True):
         assert guest in house.seen or guest.number in vanished or (not guest.patient and isinstance(end, Overloaded))
+
+
+def room_of(guests: list[Guest]) -> int:
+    return sum(guest.room for guest in guests)
+
+
+def has_room_for(waiting: Guest, house: House) -> bool:
+    patient = [guest for guest in house.inside if guest.patient]
+    return room_of(house.inside) + waiting.room <= LIMIT and room_of(patient) + waiting.room <= SHARE
+
+
+async def test_who_cannot_wait_finds_room_beside_any_number_of_those_who_can() -> None:
+    """However many wait, and whoever of them comes next: a quarter is not for them."""
+    house = House()
+    patient = [house.arrive(1, patient=True)[0] for _ in range(20)]
+    for number in range(18):
+        await settled()
+        assert [guest in house.seen for guest in patient] == [place < number + SHARE for place in range(20)]
+        async with house.admission.room_for(1, patient=False):
+            with pytest.raises(Overloaded):
+                house.admission.refuse_when_full()
+        patient[number].may_go.set()
+    for guest in patient:
+        guest.may_go.set()
+    await asyncio.gather(*(visit for _, visit in house.guests))
+    assert house.admission.in_flight == 0
+
+
+async def test_who_waits_comes_first_when_somebody_leaves() -> None:
+    async with full() as house:
+        waiting, _ = house.arrive(1, patient=True)
+        await settled()
+        house.guests[0][0].may_go.set()
+        await settled()
+        assert waiting in house.seen
+        waiting.may_go.set()
+
+
+@pytest.mark.parametrize(("limit", "share"), [(1, 1), (2, 1), (3, 2), (4, 3), (64, 48)])
+def test_those_who_wait_have_three_quarters_and_never_nothing(limit: int, share: int) -> None:
+    assert Admission(limit).limit_for_patient == share
+
+
+async def test_waiting_for_the_last_one_keeps_nobody_out() -> None:
+    admission = Admission(LIMIT)
+    async with AsyncExitStack() as inside:
+        await inside.enter_async_context(admission.room_for(1, patient=False))
+        emptied = [asyncio.ensure_future(admission.empty()) for _ in range(2)]
+        await settled()
+        await inside.enter_async_context(admission.room_for(1, patient=False))
+        assert not any(each.done() for each in emptied)
+    await asyncio.gather(*emptied)
 
 
 async def test_who_cannot_wait_is_refused_when_full() -> None:

@@ -203,6 +203,109 @@ async def test_a_broken_version_beside_a_good_default_one_is_not_served(card_of:
         catalogue.model("echo").card(2)
 
 
+async def test_the_only_model_that_cannot_be_asked_about_makes_us_unready_and_is_still_served(
+    card_of: CardOf,
+) -> None:
+    triton = Failing({"echo": ServedModel("echo", 1, {1: card_of()})})
+    catalogue = await looked(triton)
+    triton.failing = {"echo"}
+    await catalogue.refresh()
+    assert catalogue.reasons == {"echo": "Triton cannot be asked."}
+    assert catalogue.model(None).name == "echo"
+    triton.failing = set()
+    await catalogue.refresh()
+    assert not catalogue.reasons
+
+
+async def test_one_model_that_is_well_is_enough(card_of: CardOf) -> None:
+    triton = Failing({name: ServedModel(name, 1, {1: card_of(name)}) for name in ("a", "b")})
+    catalogue = await looked(triton)
+    triton.failing = {"a"}
+    await catalogue.refresh()
+    assert catalogue.troubles
+    assert not catalogue.reasons
+    triton.failing = {"a", "b"}
+    await catalogue.refresh()
+    assert set(catalogue.reasons) == {"a", "b"}
+
+
+class Failing(Fake):
+    """A Triton that cannot be asked about some of its models."""
+
+    failing: set[str] = set()  # noqa: RUF012
+
+    async def served(self, name: str) -> ServedModel:
+        if name in self.failing:
+            raise BackendUnavailable("Triton cannot be asked.")
+        return await super().served(name)
+
+
+@pytest.mark.parametrize("slow", ["a", "c"])
+async def test_a_model_that_is_slow_to_start_keeps_no_other_waiting(fake_of: FakeOf, slow: str) -> None:
+    catalogue = Catalogue(fake_of("a", "b", "c", latency_s={slow: 20.0}))
+    looking = asyncio.ensure_future(catalogue.refresh())
+    await until(lambda: len(catalogue.models) == 2)
+    assert not catalogue.reasons
+    with pytest.raises(BackendUnavailable, match=f"model {slow} is not ready: it is being tried for the first time"):
+        catalogue.model(slow)
+    assert catalogue.model("b").name == "b"
+    looking.cancel()
+
+
+async def test_until_all_are_tried_nobody_guesses_which_is_the_only_one(fake_of: FakeOf) -> None:
+    catalogue = Catalogue(fake_of("a", "b", latency_s={"b": 20.0}))
+    looking = asyncio.ensure_future(catalogue.refresh())
+    await until(lambda: bool(catalogue.models))
+    with pytest.raises(BackendUnavailable, match="name one, or try again"):
+        catalogue.model(None)
+    looking.cancel()
+
+
+async def test_models_that_vanished_are_gone_at_once(fake_of: FakeOf, card_of: CardOf) -> None:
+    fake = fake_of("a", "b")
+    catalogue = await looked(fake)
+    fake.models, fake.latency_s = {"c": ServedModel("c", 1, {1: card_of("c")})}, {"c": 20.0}
+    looking = asyncio.ensure_future(catalogue.refresh())
+    await until(lambda: not catalogue.models)
+    assert catalogue.reasons == {"c": "it is being tried for the first time."}
+    with pytest.raises(UnknownModel, match="there is no model a here"):
+        catalogue.model("a")
+    looking.cancel()
+
+
+async def test_what_was_well_stays_so_while_it_is_looked_at_again(fake_of: FakeOf, card_of: CardOf) -> None:
+    fake = fake_of("a")
+    catalogue = await looked(fake)
+    fake.models, fake.latency_s = {"a": ServedModel("a", 1, {1: card_of("a", served_sha256="1" * 64)})}, {"a": 20.0}
+    fake.calls.clear()
+    looking = asyncio.ensure_future(catalogue.refresh())
+    await until(lambda: bool(fake.calls))
+    assert not catalogue.reasons
+    assert catalogue.model(None).card().served_sha256 == "0" * 64
+    looking.cancel()
+
+
+async def test_a_triton_that_comes_back_is_ready_once_a_model_was_looked_at(fake_of: FakeOf, card_of: CardOf) -> None:
+    fake = fake_of("a")
+    catalogue = await looked(fake)
+    fake.is_closed = True
+    await catalogue.refresh()
+    fake.is_closed, fake.failures = False, iter([BackendUnavailable("not yet.")])
+    fake.models = {"a": ServedModel("a", 1, {1: card_of("a", served_sha256="1" * 64)})}
+    await catalogue.refresh()
+    assert catalogue.reasons == {"a": "not yet."}
+    await catalogue.refresh()
+    assert not catalogue.reasons
+
+
+async def test_the_largest_batch_of_a_warm_up_takes_no_memory_of_its_own(fake_of: FakeOf) -> None:
+    fake = fake_of(card={"max_batch": 4096})
+    await looked(fake)
+    assert len(fake.calls[-1].images) == 4096
+    assert fake.calls[-1].images.base is not None
+    assert fake.calls[-1].images.strides == (0, 0, 0, 0)
+
+
 @pytest.mark.parametrize(
     "failure", [DeadlineExceeded("too late."), Overloaded("too many."), BackendUnavailable("gone.")]
 )

@@ -46,12 +46,12 @@ Gateways = Callable[..., AbstractAsyncContextManager[Ports]]
 
 @pytest.fixture
 def start() -> Start:
-    """A gateway over a model that takes `latency_s`; the rest are its environment variables."""
+    """A gateway over a model that takes `latency_s`, its log going to `stderr`; the rest are its variables."""
 
     @contextmanager
-    def process(latency_s: float = 0.0, **variables: str) -> Iterator[Process]:
+    def process(latency_s: float = 0.0, stderr: int = subprocess.PIPE, **variables: str) -> Iterator[Process]:
         command = [sys.executable, str(SCRIPT), str(latency_s)]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        pipes = {"stdout": subprocess.PIPE, "stderr": stderr}
         with subprocess.Popen(command, env=os.environ | variables, text=True, **pipes) as popen:
             try:
                 yield Process(popen, Ports(**json.loads(popen.stdout.readline())))

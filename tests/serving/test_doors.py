@@ -3,19 +3,13 @@
 import socket
 import ssl
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import grpc
 import grpc.aio
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+from tests.serving.certificates import self_signed
 from tests.serving.conftest import Gateways
 from websockets.asyncio.client import connect
 
@@ -27,24 +21,6 @@ from lookonce.inference.port import ServedModel
 from lookonce.settings import read_settings
 from lookonce.transports.proto.lookonce.v1 import detection_pb2 as wire
 from lookonce.transports.proto.lookonce.v1.detection_pb2_grpc import DetectionStub
-
-
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    """A certificate for localhost, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, SHA256())
-    )
-    certificate_file, key_file = folder / "tls.crt", folder / "tls.key"
-    certificate_file.write_bytes(made.public_bytes(Encoding.PEM))
-    key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return certificate_file, key_file
 
 
 @pytest.fixture
@@ -93,6 +69,27 @@ async def test_ipv6_is_an_address_like_any_other(gateway: Gateways, fake: Fake, 
             await DetectionStub(channel).ListModels(wire.ListModelsRequest(), timeout=20)
 
 
+async def test_everywhere_is_both_kinds_of_addresses_on_every_door(gateway: Gateways, fake: Fake, png: bytes) -> None:
+    open_to_all = {"server": {"host": "::"}, "admin": {"host": "::"}, "keys": {"anonymous": True}}
+    async with gateway(fake, **open_to_all) as ports:
+        for host in "127.0.0.1", "[::1]":
+            async with httpx.AsyncClient() as http:
+                assert (await http.post(f"http://{host}:{ports.http}/v1/detect", content=png)).status_code == 200
+                assert (await http.get(f"http://{host}:{ports.admin}/healthz")).status_code == 200
+            async with grpc.aio.insecure_channel(f"{host}:{ports.grpc}") as channel:
+                await DetectionStub(channel).ListModels(wire.ListModelsRequest(), timeout=20)
+
+
+async def test_localhost_is_the_same_address_on_every_door(gateway: Gateways, fake: Fake) -> None:
+    async with gateway(fake, server={"host": "localhost"}, admin={"host": "localhost"}) as ports:
+        first = socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)[0][4][0]
+        other = {"127.0.0.1": "::1", "::1": "127.0.0.1"}[first]
+        for port in ports.http, ports.grpc, ports.admin:
+            socket.create_connection((first, port), 20).close()
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((other, port), 20)
+
+
 @pytest.mark.parametrize(
     ("group", "field", "variable"),
     [
@@ -125,3 +122,11 @@ def test_an_answer_does_not_wait_for_the_one_before_to_be_heard() -> None:
         accepted, _ = listener.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+async def test_a_request_holds_no_more_images_than_may_be_in_flight(gateway: Gateways, fake: Fake, png: bytes) -> None:
+    async with gateway(fake, limits={"max_in_flight": 2}) as ports, httpx.AsyncClient() as http:
+        url = f"http://127.0.0.1:{ports.http}/v1/detect"
+        for images, status in ((2, 200), (3, 413)):
+            files = [("file", (str(place), png)) for place in range(images)]
+            assert (await http.post(url, files=files)).status_code == status

@@ -19,6 +19,7 @@ from lookonce.transports.proto.lookonce.v1 import detection_pb2 as wire
 from lookonce.transports.proto.lookonce.v1.detection_pb2_grpc import DetectionStub
 from lookonce.transports.rpc import Pem, grpc_server
 from lookonce.transports.service import Patience, Service
+from lookonce.transports.weighing import Scales
 
 BOUNDS = Bounds(max_bytes=1_000_000, max_pixels=1_000_000, max_images=4)
 ALONE = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
@@ -44,6 +45,7 @@ async def gateway(
     in_flight: int = 64,
     requests: int = 64,
     streams: int = 64,
+    scales: Scales | None = None,
     tls: Pem | None = None,
     credentials: grpc.ChannelCredentials | None = None,
 ) -> AsyncIterator[Gateway]:
@@ -54,7 +56,9 @@ async def gateway(
     detector = Detector(inference, catalogue, Admission(in_flight), Workers(2), BOUNDS)
     lines: list[dict[str, object]] = []
     rooms = {"requests": Admission(requests, "requests"), "streams": Admission(streams, "streams")}
-    service = Service(detector, gate or OpenGate(), logging_to(lines), patience or Patience(), **rooms)
+    service = Service(
+        detector, gate or OpenGate(), logging_to(lines), patience or Patience(), scales=scales or Scales(), **rooms
+    )
     server, port = grpc_server(service, host="127.0.0.1", port=0, tls=tls)
     await server.start()
     async with channel_to(port, credentials) as channel:

@@ -25,6 +25,7 @@ from lookonce.transports.bodies import Reading
 from lookonce.transports.fetching import Fetcher
 from lookonce.transports.public import Shown, public_app
 from lookonce.transports.service import Patience, Service
+from lookonce.transports.weighing import Scales
 
 BOUNDS = Bounds(max_bytes=2**20, max_pixels=1_000_000, max_images=4)
 
@@ -58,6 +59,8 @@ class Plan:
     public_metrics: bool = True
     apis: Sequence[ModuleType] = (rest,)
     fetcher: Fetcher | None = None
+    scales: Scales = field(default_factory=Scales)
+    origins: Sequence[str] = ()
 
 
 Serve = Callable[..., AbstractAsyncContextManager[Gateway]]
@@ -70,14 +73,15 @@ async def served(plan: Plan) -> AsyncIterator[Gateway]:
     catalogue = Catalogue(plan.inference, plan.default)
     detector = Detector(plan.inference, catalogue, Admission(plan.max_in_flight), Workers(2), plan.bounds)
     requests = Admission(plan.max_requests, "requests")
-    service = Service(detector, plan.gate, logging_to(lines), plan.patience, requests=requests)
+    service = Service(detector, plan.gate, logging_to(lines), plan.patience, requests=requests, scales=plan.scales)
     await catalogue.refresh()
     if isinstance(plan.inference, Fake):
         plan.inference.calls.clear()
     registry = CollectorRegistry()
     reading = Reading(plan.bounds, plan.patience.body_s, plan.fetcher)
     routers = [api.router(service, reading) for api in plan.apis]
-    app = public_app(service, routers, (), registry=registry, shown=Shown(metrics=plan.public_metrics))
+    shown = Shown(metrics=plan.public_metrics, origins=plan.origins)
+    app = public_app(service, routers, (), registry=registry, shown=shown)
     async with (
         opened(door(app, max_frame_bytes=2**20, grace_s=5), Address("127.0.0.1", 0, "")) as port,
         opened(door(admin_app(service, registry), max_frame_bytes=1, grace_s=5), Address("127.0.0.1", 0, "")) as admin,

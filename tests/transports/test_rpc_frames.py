@@ -140,6 +140,25 @@ async def test_streams_wait_where_a_lone_call_is_refused(fake_of: FakeOf, png: b
     assert [answer.result.error.code for answer in answers] == [""] * 10
 
 
+async def test_a_lone_call_finds_room_beside_streams(fake_of: FakeOf, png: bytes) -> None:
+    fake = fake_of()
+    async with gateway(fake, in_flight=8) as running:
+        fake.latency_s = {"echo": 3600}
+        streams = [running.stub.DetectStream() for _ in range(3)]
+        for stream in streams:
+            for number in range(READ_AHEAD):
+                await stream.write(frame(png, number))
+        async with asyncio.timeout(10):
+            while len(fake.calls) < 6:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        fake.latency_s = {}
+        for _ in range(5):
+            assert (await running.stub.Detect(wire.DetectRequest(images=[png]))).results
+        assert running.service.detector.admission.in_flight == 6
+        for stream in streams:
+            stream.cancel()
+
+
 async def test_only_a_few_frames_are_read_ahead(fake_of: FakeOf, png: bytes) -> None:
     fake = fake_of()
     async with gateway(fake) as running:
@@ -248,6 +267,7 @@ async def test_a_streams_own_deadline_ends_it(fake_of: FakeOf, png: bytes) -> No
         assert (await failure_of(stream)).code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await running.service.streams.empty()
     assert fake.calls[0].timeout_s < 3
+    assert running.lines[-1]["status"] == "DEADLINE_EXCEEDED"
 
 
 async def test_more_streams_than_there_is_room_for_are_refused(fake_of: FakeOf, png: bytes) -> None:

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.transports.calling import BOUNDS, channel_to, failure_of, gateway
+from tests.transports.calling import BOUNDS, channel_to, failure_of, gateway, trailer_of
 
 from lookonce.errors import GatewayFailed
 from lookonce.inference.fake import Fake
@@ -114,6 +114,45 @@ async def test_a_draining_gateway_refuses_new_calls_in_words(fake_of: FakeOf, pn
             error = await failure_of(call)
             assert error.code() is grpc.StatusCode.UNAVAILABLE
             assert error.details().startswith("this gateway is shutting down")
+
+
+async def test_a_draining_gateway_says_so_whatever_else_is_wrong(fake_of: FakeOf, png: bytes) -> None:
+    """Also while it waits for somebody to leave, where there is no room and where nobody knows the caller."""
+    fake = fake_of()
+    async with gateway(fake, requests=1) as running:
+        fake.latency_s = {"echo": 600.0}
+        staying = running.stub.Detect(wire.DetectRequest(images=[png]), timeout=60)
+        async with asyncio.timeout(10):
+            while not fake.calls:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        running.service.life.draining.set()
+        emptied = asyncio.create_task(running.service.requests.empty())
+        for call in (
+            running.stub.Detect(wire.DetectRequest(images=[png])),
+            running.stub.ListModels(wire.ListModelsRequest()),
+            running.stub.DetectStream(),
+        ):
+            error = await failure_of(call)
+            assert (error.code(), trailer_of(error)["lookonce-code"]) == (grpc.StatusCode.UNAVAILABLE, "draining")
+        assert await running.channel.unary_unary("/grpc.health.v1.Health/Check")(b"")
+        staying.cancel()
+        await asyncio.wait_for(emptied, 10)
+
+
+async def test_a_name_is_one_address_the_first(fake_of: FakeOf, png: bytes) -> None:
+    first = socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)[0][4][0]
+    async with gateway(fake_of()) as running:
+        server, port = grpc_server(running.service, host="localhost", port=0)
+        other = {"127.0.0.1": "::1", "::1": "127.0.0.1"}[first]
+        with socket.socket(socket.AF_INET6 if ":" in other else socket.AF_INET) as free:
+            free.bind((other, port))
+        await server.stop(None)
+
+
+async def test_a_host_that_nobody_knows_is_told_of(fake_of: FakeOf) -> None:
+    async with gateway(fake_of()) as running:
+        with pytest.raises(GatewayFailed, match=r"cannot listen on nowhere\.invalid .*LOOKONCE_SERVER__HOST"):
+            grpc_server(running.service, host="nowhere.invalid", port=0)
 
 
 async def test_the_access_log_can_be_left_out(fake_of: FakeOf, png: bytes) -> None:

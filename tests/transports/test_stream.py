@@ -123,6 +123,8 @@ async def test_a_later_text_message_replaces_all_that_was_said_before(boxes: Str
         ('{"model": "nobody"}', "unknown-model", "nobody"),
         ('{"version": 7}', "unknown-version", "7"),
         (f'{{"model": "{"x" * 70_000}"}}', "invalid-options", "characters"),
+        (f'{{"{"x" * 60_000}": 1}}', "invalid-options", "Extra inputs are not permitted"),
+        (f'{{"options": {{"iou": {"[" * 150}{"]" * 150}}}}}', "invalid-options", "iou: a list is not"),
     ],
 )
 async def test_a_wrong_text_message_is_explained_and_ends_the_stream(
@@ -134,6 +136,7 @@ async def test_a_wrong_text_message_is_explained_and_ends_the_stream(
         assert await goodbye(socket) == (1008, code)
     assert error["code"] == code
     assert word in error["detail"]
+    assert len(error["detail"]) < 300
     assert error["request_id"]
 
 

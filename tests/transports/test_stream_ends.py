@@ -17,7 +17,7 @@ from lookonce.access.keys import Client, clients_to_json, hash_of
 from lookonce.card import Card
 from lookonce.inference.fake import Fake
 from lookonce.inference.port import Call, Candidates, ServedModel
-from lookonce.transports.service import Patience
+from lookonce.transports.service import STRANGERS, Patience
 
 MANY = 1000
 KEYS = [
@@ -146,6 +146,66 @@ async def test_without_a_good_key_nothing_is_looked_at(fake_of: Fakes, keyring: 
     assert len(fake.calls) == before
 
 
+async def test_strangers_take_no_room_of_those_who_have_a_key(fake_of: Fakes, keyring: Keyring, png: bytes) -> None:
+    fake, camera = fake_of(), {"X-API-Key": "lo_camera"}
+    async with streaming(fake, gate=keyring, max_streams=1) as gateway:
+        mute = [await connect(gateway.url) for _ in range(STRANGERS)]
+        await until(lambda: gateway.service.strangers.in_flight == STRANGERS)
+        assert gateway.service.streams.in_flight == 0
+        async with connect(gateway.url) as one_too_many:
+            assert (await heard(one_too_many))["error"]["code"] == "overloaded"
+            assert await goodbye(one_too_many) == (1013, "overloaded")
+        async with connect(gateway.url, additional_headers=camera) as known:
+            assert (await looked_at(known, png))["frame"] == 1
+        await until(lambda: gateway.service.streams.in_flight == 0)
+        assert "ready" in await asked(mute[0], {"key": "lo_camera"})
+        assert (gateway.service.streams.in_flight, gateway.service.strangers.in_flight) == (1, STRANGERS - 1)
+        for socket in mute:
+            await socket.close()
+
+
+async def test_a_wrong_key_in_a_header_is_refused_at_once(fake_of: Fakes, keyring: Keyring) -> None:
+    async with (
+        streaming(fake_of(), gate=keyring, patience=Patience(body_s=600)) as gateway,
+        connect(gateway.url, additional_headers={"X-API-Key": "lo_wrong"}) as socket,
+    ):
+        assert (await heard(socket))["error"]["code"] == "unauthenticated"
+        assert await goodbye(socket) == (1008, "unauthenticated")
+        assert gateway.service.strangers.in_flight == 0
+
+
+async def test_a_stranger_has_less_time_than_a_client(fake_of: Fakes, keyring: Keyring) -> None:
+    async with (
+        streaming(fake_of(), gate=keyring, patience=Patience(body_s=600)) as gateway,
+        connect(gateway.url) as mute,
+        asyncio.timeout(30),
+    ):
+        assert await goodbye(mute) == (1000, "idle")
+
+
+async def test_a_stranger_who_speaks_when_we_are_leaving_is_told(fake_of: Fakes, keyring: Keyring) -> None:
+    async with streaming(fake_of(), gate=keyring) as gateway, connect(gateway.url) as stranger:
+        await until(lambda: gateway.service.strangers.in_flight == 1)
+        gateway.service.life.draining.set()
+        assert (await asked(stranger, {"key": "lo_camera"}))["error"]["code"] == "draining"
+        assert await goodbye(stranger) == (1001, "draining")
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-API-Key": "lo_camera"}])
+async def test_another_key_in_a_later_message_is_refused(
+    fake_of: Fakes, keyring: Keyring, headers: dict[str, str]
+) -> None:
+    async with (
+        streaming(fake_of(), gate=keyring) as gateway,
+        connect(gateway.url, additional_headers=headers) as socket,
+    ):
+        for _ in range(2):
+            assert "ready" in await asked(socket, {"key": "lo_camera"})
+        assert "ready" in await asked(socket, {})
+        assert "two keys" in (await asked(socket, {"key": "lo_wrong"}))["error"]["detail"]
+        assert await goodbye(socket) == (1008, "unauthenticated")
+
+
 async def test_two_keys_that_differ_are_refused(fake_of: Fakes, keyring: Keyring) -> None:
     async with (
         streaming(fake_of(), gate=keyring) as gateway,
@@ -169,9 +229,9 @@ async def test_a_client_with_too_many_streams_is_told_to_come_back(fake_of: Fake
         connect(gateway.url, additional_headers=headers) as first,
         connect(gateway.url, additional_headers=headers) as second,
     ):
-        assert "ready" in await asked(first, {})
-        assert (await asked(second, {}))["error"]["code"] == "rate-limited"
+        assert (await heard(second))["error"]["code"] == "rate-limited"
         assert await goodbye(second) == (1013, "rate-limited")
+        assert "ready" in await asked(first, {})
 
 
 async def test_frames_over_a_clients_rate_answer_only_themselves(fake_of: Fakes, keyring: Keyring, png: bytes) -> None:

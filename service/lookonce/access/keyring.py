@@ -67,7 +67,9 @@ class Keyring:
 
     def caller(self, key: str | None) -> KeyHolder:
         """Every hash is compared to the end, so that time tells nothing of where a key stands or how near one is."""
-        given, found = hash_of(key or ""), None
+        if not key:
+            raise Unauthenticated(WHO_ASKS)
+        given, found = hash_of(key), None
         for holder in self._holders:
             if hmac.compare_digest(holder.hash, given):
                 found = holder

@@ -1,4 +1,8 @@
-"""Several inference servers as one: calls go round, and one that fails rests for a while."""
+"""Several inference servers as one: calls go round among those that are well.
+
+One that fails rests for a while, and then is asked what it serves: only when it answers that do calls go to it again.
+So nobody who wants an answer waits to find out whether it is back.
+"""
 
 import asyncio
 import time
@@ -25,20 +29,22 @@ def inference_for(urls: Sequence[str]) -> Inference:
 
 @dataclass(slots=True)
 class Member:
-    """One of the servers. It rests the longer the more often it failed in a row."""
+    """One of the servers. It rests the longer the more often it failed since it last looked at a picture."""
 
     inference: Inference
     failures: int = 0
     rests_until: float = 0.0
+    is_well: bool = True
 
     def fail(self, now: float) -> None:
         """Of the many calls that one breakdown ends, the first one counts."""
+        self.is_well = False
         if self.rests_until <= now:
             self.rests_until = now + min(LONGEST_REST_S, SHORTEST_REST_S * 2.0 ** min(self.failures, 16))
             self.failures += 1
 
-    def recover(self) -> None:
-        self.failures, self.rests_until = 0, 0.0
+    def wake(self) -> None:
+        self.is_well, self.rests_until = True, 0.0
 
 
 class Spread:
@@ -69,25 +75,27 @@ class Spread:
         for member in self._in_turn():
             left = sendable(replace(call, timeout_s=until - self._clock()) if errors else call)
             try:
-                return await self._heard(member, member.inference.infer(left), left.timeout_s)
+                found = await self._heard(member, member.inference.infer(left), left.timeout_s)
             except (BackendUnavailable, NotServed) as error:
                 errors.append(error)
+            else:
+                member.failures = 0
+                return found
         raise _telling_most(errors)
 
     async def close(self) -> None:
         await asyncio.gather(*(member.inference.close() for member in self._members))
 
     def _in_turn(self) -> list[Member]:
-        """Whoever is awake, each call beginning with the next one; then those that rest, the soonest awake first."""
-        now = self._clock()
-        awake = [member for member in self._members if member.rests_until <= now]
-        resting = [member for member in self._members if member.rests_until > now]
-        first = self._begun % len(awake) if awake else 0
+        """Whoever is well, each call beginning with the next one; then the others, the soonest awake first."""
+        well = [member for member in self._members if member.is_well]
+        others = [member for member in self._members if not member.is_well]
+        first = self._begun % len(well) if well else 0
         self._begun += 1
-        return awake[first:] + awake[:first] + sorted(resting, key=lambda member: member.rests_until)
+        return well[first:] + well[:first] + sorted(others, key=lambda member: member.rests_until)
 
     async def _ask(self, ask: Callable[[Inference], Awaitable[T]]) -> list[T]:
-        """What those say who are awake, in their own order; everybody where nobody is."""
+        """What those say who do not rest, in their own order; everybody where all do."""
         now = self._clock()
         asked = [member for member in self._members if member.rests_until <= now] or self._members
         hearing = (self._heard(member, ask(member.inference), PATIENT_S) for member in asked)
@@ -98,9 +106,7 @@ class Spread:
         return answers
 
     async def _heard(self, member: Member, answer: Awaitable[T], timeout_s: float) -> T:
-        """The answer itself. Whoever gives one, be it a refusal, is there; after a failure one call at a time tries."""
-        if member.failures:
-            member.fail(self._clock())
+        """The answer itself. Whoever gives one, be it a refusal, is there."""
         try:
             heard = await answer
         except (BackendUnavailable, DeadlineExceeded) as error:
@@ -108,9 +114,9 @@ class Spread:
                 member.fail(self._clock())
             raise
         except ServiceError:
-            member.recover()
+            member.wake()
             raise
-        member.recover()
+        member.wake()
         return heard
 
 

@@ -11,16 +11,25 @@ from lookonce.errors import Overloaded
 
 @dataclass(slots=True)
 class Admission:
-    """`limit` of `what` at once, first come first served."""
+    """`limit` of `what` at once, first come first served.
+
+    Those who wait hold three quarters of it at most: else those who cannot would never find room beside them.
+    """
 
     limit: int
     what: str = "images"
     in_flight: int = 0
+    _patient: int = 0
     _line: deque[tuple[int, asyncio.Future[None]]] = field(default_factory=deque)
+    _left: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def limit_for_patient(self) -> int:
+        return max(1, self.limit * 3 // 4)
 
     @asynccontextmanager
     async def room_for(self, images: int, *, patient: bool) -> AsyncIterator[None]:
-        wanted = min(images, self.limit)
+        wanted = min(images, self.limit_for_patient if patient else self.limit)
         if patient:
             await self._wait(wanted)
         else:
@@ -29,20 +38,21 @@ class Admission:
         try:
             yield
         finally:
-            self._leave(wanted)
+            self._leave(wanted, patient=patient)
 
     def refuse_when_full(self, images: int = 1) -> None:
-        if self._line or self.in_flight + images > self.limit:
+        if self.in_flight + images > self.limit:
             raise Overloaded(f"all {self.limit} {self.what} that are taken at once are taken; try again shortly.")
 
     async def empty(self) -> None:
         """Wait until nobody is left inside."""
-        async with self.room_for(self.limit, patient=True):
-            pass
+        while self.in_flight:
+            self._left.clear()
+            await self._left.wait()
 
     async def _wait(self, images: int) -> None:
-        if not self._line and self.in_flight + images <= self.limit:
-            self.in_flight += images
+        if not self._line and self._has_room_for_patient(images):
+            self._let_in(images)
             return
         turn = asyncio.get_running_loop().create_future()
         self._line.append((images, turn))
@@ -55,20 +65,29 @@ class Admission:
     def _give_up(self, images: int, turn: asyncio.Future[None]) -> None:
         """Whoever goes away in the moment of being called has its room already; others may have been passed over."""
         if not turn.cancelled():
-            self._leave(images)
+            self._leave(images, patient=True)
             return
         with suppress(ValueError):
             self._line.remove((images, turn))
         self._call_next()
 
-    def _leave(self, images: int) -> None:
+    def _leave(self, images: int, *, patient: bool) -> None:
         self.in_flight -= images
+        self._patient -= images if patient else 0
         self._call_next()
+        self._left.set()
 
     def _call_next(self) -> None:
         """Whoever was cancelled and has not noticed yet takes no room."""
-        while self._line and self.in_flight + self._line[0][0] <= self.limit:
+        while self._line and self._has_room_for_patient(self._line[0][0]):
             images, turn = self._line.popleft()
             if not turn.cancelled():
-                self.in_flight += images
+                self._let_in(images)
                 turn.set_result(None)
+
+    def _has_room_for_patient(self, images: int) -> bool:
+        return self._patient + images <= self.limit_for_patient and self.in_flight + images <= self.limit
+
+    def _let_in(self, images: int) -> None:
+        self.in_flight += images
+        self._patient += images

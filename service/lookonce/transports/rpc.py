@@ -1,5 +1,6 @@
 """The gRPC server: detection, health and reflection on one port."""
 
+import socket
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -54,12 +55,25 @@ def grpc_server(
     server.add_generic_rpc_handlers(
         [grpc.method_handlers_generic_handler(name, handlers) for name, handlers in tables.items()]
     )
-    return server, _bound(server, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", tls)
+    return server, _bound(server, _address(host, port), tls)
 
 
 def largest_message_bytes(bounds: Bounds) -> int:
     several = min(bounds.max_images * bounds.max_bytes, LARGEST_MESSAGE_BYTES)
     return max(several, bounds.max_bytes) + BESIDE_PICTURES_BYTES
+
+
+def _address(host: str, port: int) -> str:
+    """Of a name the first address, as it is for HTTP: gRPC itself would take all of them."""
+    if ":" in host:
+        return f"[{host}]:{port}"
+    try:
+        first = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]
+    except OSError as error:
+        raise GatewayFailed(
+            f"gRPC cannot listen on {host} ({error.strerror}); correct LOOKONCE_SERVER__HOST."
+        ) from error
+    return f"[{first}]:{port}" if ":" in str(first) else f"{first}:{port}"
 
 
 def _bound(server: grpc.aio.Server, address: str, tls: Pem | None) -> int:

@@ -34,6 +34,9 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 REQUEST_ID: Final = "x-request-id"
 CODE, FAILED_ID, RETRY_AFTER = "lookonce-code", "lookonce-request-id", "retry-after-ms"
 LONGEST_TEXT: Final = 500
+CLOCKS_DIFFER_S: Final = 0.02
+"""gRPC ends a call by a clock of its own, which may be a little ahead."""
+
 PARTING_S: Final = 1.0
 """Nobody waits longer for a status to be sent: behind answers that are not read it lies until the caller is gone."""
 
@@ -107,12 +110,16 @@ StreamMethod: TypeAlias = Callable[[Visit[Q, A]], AsyncGenerator[A, None]]
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """Lets calls in through `gate` into `room`; where it `tells`, each leaves a line in the log."""
+    """Lets calls in through `gate` into `room`; where it `tells`, each leaves a line in the log.
+
+    New ones are refused when we shut down, unless they are let in `to_the_end`.
+    """
 
     service: Service
     gate: Gate
     room: Admission
     tells: bool = True
+    to_the_end: bool = False
 
     def unary(self, name: str, asked: type[Q], method: Method[Q, A]) -> Handler:
         async def run(_messages: object, context: Context[Q, A]) -> A:
@@ -132,7 +139,7 @@ class Calls:
         return grpc.stream_stream_rpc_method_handler(run, asked.FromString, _bytes_of)
 
     async def _run(self, name: str, context: Context[Q, A], work: Callable[[Visit[Q, A]], Awaitable[T]]) -> T:
-        """Where the caller goes away in the middle, gRPC cancels this."""
+        """Where the caller goes away in the middle, or its time is over, gRPC cancels this."""
         begun, status = time.perf_counter(), grpc.StatusCode.CANCELLED
         request_id = request_id_from(_text(context, REQUEST_ID))
         facts: dict[str, Any] = {"request_id": request_id}
@@ -144,12 +151,15 @@ class Calls:
             status = status_of(error).grpc
             await self._refuse(context, error, request_id)
         finally:
+            status = grpc.StatusCode.DEADLINE_EXCEEDED if _is_over(context, status) else status
             self._tell(name, status, facts, took_s=time.perf_counter() - begun)
         return result
 
     async def _let_in(
         self, context: Context[Q, A], facts: dict[str, Any], work: Callable[[Visit[Q, A]], Awaitable[T]]
     ) -> T:
+        if not self.to_the_end:
+            self.service.life.refuse_when_draining()
         caller = self.gate.caller(key_from_metadata(context.invocation_metadata() or ()))
         facts["client"] = caller.name
         traceparent = traceparent_from(_text(context, "traceparent"))
@@ -181,6 +191,13 @@ async def _sent(sending: Awaitable[None]) -> None:
         await sending
     except grpc.aio.InternalError as error:
         raise asyncio.CancelledError from error
+
+
+def _is_over(context: Context[Q, A], status: grpc.StatusCode) -> bool:
+    """Whether the caller's own deadline ended the call, of which gRPC says no more than that it is gone."""
+    spare_s = {grpc.StatusCode.OK: 0.0, grpc.StatusCode.CANCELLED: CLOCKS_DIFFER_S}.get(status)
+    left_s: float | None = context.time_remaining()
+    return spare_s is not None and left_s is not None and left_s <= spare_s
 
 
 def _text(context: Context[Q, A], name: str) -> str | None:

@@ -27,11 +27,16 @@ def handlers(service: Service, *, tells: bool) -> dict[str, Handler]:
 
 async def detect(visit: Detecting) -> wire.DetectResponse:
     """What can be refused is refused before the pictures are taken."""
-    service = visit.service
-    service.life.refuse_when_draining()
-    service.detector.admission.refuse_when_full()
+    visit.service.detector.admission.refuse_when_full()
     asked = await visit.only()
-    visit.facts.update(images=len(asked.images), bytes=sum(map(len, asked.images)))
+    size_bytes = sum(map(len, asked.images))
+    visit.facts.update(images=len(asked.images), bytes=size_bytes)
+    with visit.service.scales.load() as load:
+        load.add(size_bytes)
+        return await _answer(visit, asked)
+
+
+async def _answer(visit: Detecting, asked: wire.DetectRequest) -> wire.DetectResponse:
     request = Request(
         pictures=asked.images,
         until=visit.until(),
@@ -41,7 +46,7 @@ async def detect(visit: Detecting) -> wire.DetectResponse:
         request_id=visit.request_id,
         traceparent=visit.traceparent,
     )
-    answer = await service.detect(request, visit.caller)
+    answer = await visit.service.detect(request, visit.caller)
     visit.facts.update(model=answer.card.name, version=answer.card.version)
     if len(answer.results) == 1:
         answer.only()

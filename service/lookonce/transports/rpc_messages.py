@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from lookonce.card import Card
 from lookonce.inference.port import ServedModel
 from lookonce.pipeline.request import Answer, Options, Seen, Timings
-from lookonce.transports.options import options_from
+from lookonce.transports.options import MOST_CLASSES, options_from
 from lookonce.transports.proto.lookonce.v1 import detection_pb2 as wire
 from lookonce.transports.status import code_of, message_of
 
@@ -13,7 +13,7 @@ from lookonce.transports.status import code_of, message_of
 def options_of(sent: wire.Options) -> Options:
     """Raises InvalidOptions, in the same words as every other transport."""
     fields = {field.name: value for field, value in sent.ListFields()}
-    return options_from(fields | ({"classes": list(sent.classes)} if sent.classes else {}))
+    return options_from(fields | ({"classes": list(sent.classes[: MOST_CLASSES + 1])} if sent.classes else {}))
 
 
 def version_of(sent: wire.DetectRequest | wire.StreamSetup) -> int | None:

@@ -49,7 +49,7 @@ def health_handlers(service: Service, names: tuple[str, ...]) -> dict[str, Handl
             with suppress(TimeoutError):
                 await asyncio.wait_for(service.life.draining.wait(), LOOK_EVERY_S)
 
-    calls = Calls(service, OpenGate(), Admission(MOST_PROBES, "health probes"), tells=False)
+    calls = Calls(service, OpenGate(), Admission(MOST_PROBES, "health probes"), tells=False, to_the_end=True)
     return {
         "Check": calls.unary("Check", HealthCheckRequest, check),
         "Watch": calls.stream("Watch", HealthCheckRequest, watch),

@@ -14,8 +14,12 @@ from lookonce.errors import Draining, InvalidOptions
 from lookonce.pipeline.admission import Admission
 from lookonce.pipeline.detector import Detector
 from lookonce.pipeline.request import Answer, Request
+from lookonce.transports.weighing import Scales
 
 _REQUEST_ID: Final = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+
+STRANGERS: Final = 16
+"""WebSockets whose key is awaited; each may hold a message of the largest size in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class Service:
     life: Life = field(default_factory=Life)
     requests: Admission = field(default_factory=lambda: Admission(512, "requests"))
     streams: Admission = field(default_factory=lambda: Admission(64, "streams"))
+    scales: Scales = field(default_factory=Scales)
+    strangers: Admission = field(default_factory=lambda: Admission(STRANGERS, "streams without a key yet"))
 
     @property
     def reasons(self) -> Mapping[str, str]:

@@ -41,7 +41,7 @@ def setup_from(text: str) -> Setup:
         said = Said.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or "its text"
+        place = ".".join(map(str, first["loc"]))[:80] or "its text"
         raise InvalidOptions(
             f"the text message cannot be read: {place}: {first['msg']}; "
             f"send one JSON object, which may have {', '.join(Said.model_fields)}."

@@ -28,6 +28,9 @@ from lookonce.transports.status import problem
 
 PATH: Final = "/v1/stream"
 PARTING_S: Final = 1.0
+STRANGER_S: Final = 3.0
+"""Until whoever has no key in a header has said one."""
+
 LEFT: Final = "the client left"
 CLOSE_CODES: Final[Mapping[type[BaseException], int]] = {Draining: 1001, TryLater: 1013, ServiceError: 1008}
 """RFC 6455: going away, try again later, policy violation. The nearest kind decides."""
@@ -49,7 +52,15 @@ DRAINING: Final = Farewell(1001, "draining", answers_newest=True)
 UNREAD: Final = Farewell(1008, "answers are not read")
 
 
-def farewell_for(error: ServiceError) -> Farewell:
+ENDS: Final = ServiceError, WebSocketDisconnect, TimeoutError
+
+
+def farewell_for(error: BaseException) -> Farewell:
+    """How each of the ends is told: ours, the client's, and silence."""
+    if isinstance(error, WebSocketDisconnect):
+        return Farewell(int(error.code), LEFT, ours=False)
+    if not isinstance(error, ServiceError):
+        return IDLE
     code = next(CLOSE_CODES[kind] for kind in type(error).__mro__ if kind in CLOSE_CODES)
     return Farewell(code, error.code, error)
 
@@ -82,6 +93,7 @@ class Stream:
     service: Service
     request_id: str
     client: str | None = None
+    key: str | None = field(default=None, repr=False)
     heard: int = 0
     answered: int = 0
     begun: float = field(default_factory=time.perf_counter)
@@ -92,18 +104,35 @@ class Stream:
         """How it ended, when it has."""
         try:
             self.service.life.refuse_when_draining()
+            caller, first = await self._meet()
+            self.client = caller.name
+            self.service.life.refuse_when_draining()
             async with self.service.streams.room_for(1, patient=False):
-                farewell = await self._talk()
-                await self._part(farewell)
-        except ServiceError as error:
+                with caller.turn():
+                    farewell = await self._talk(caller, first)
+                    await self._part(farewell)
+        except ENDS as error:
             farewell = farewell_for(error)
             await self._part(farewell)
         return farewell
 
-    async def _talk(self) -> Farewell:
+    async def _meet(self) -> tuple[Caller, str | bytes | None]:
+        """Who it is, and the first message where that had to be heard to know: until then it takes no stream's room."""
+        gate, self.key = self.service.gate, key_from_headers(self.socket.headers)
+        try:
+            return gate.caller(self.key), None
+        except Unauthenticated:
+            if self.key:
+                raise
+        async with self.service.strangers.room_for(1, patient=False):
+            first = await self._message(within_s=min(STRANGER_S, self.service.patience.body_s))
+        self.key = setup_from(first).key if isinstance(first, str) else None
+        return gate.caller(self.key), first
+
+    async def _talk(self, caller: Caller, first: str | bytes | None) -> Farewell:
         """Until the client leaves, falls silent, does not read or says something wrong, or until we shut down."""
         async with asyncio.TaskGroup() as group:
-            listening = [group.create_task(self._hear()), group.create_task(self._see_draining())]
+            listening = [group.create_task(self._hear(caller, first)), group.create_task(self._see_draining())]
             answering = group.create_task(self._answer())
             farewell = await self.farewell
             for task in listening:
@@ -122,26 +151,19 @@ class Stream:
         await self.service.life.draining.wait()
         self._end(DRAINING)
 
-    async def _hear(self) -> None:
+    async def _hear(self, caller: Caller, first: str | bytes | None) -> None:
         try:
-            first = await self._message(within_s=self.service.patience.body_s)
-            setup = setup_from(first) if isinstance(first, str) else Setup()
-            caller = self.service.gate.caller(the_one_key(setup.key, key_from_headers(self.socket.headers)))
-            self.client = caller.name
-            with caller.turn():
-                await self._listen(first, caller)
-        except ServiceError as error:
+            message = await self._message(within_s=self.service.patience.body_s) if first is None else first
+            await self._listen(message, caller)
+        except ENDS as error:
             self._end(farewell_for(error))
-        except WebSocketDisconnect as error:
-            self._end(Farewell(int(error.code), LEFT, ours=False))
-        except TimeoutError:
-            self._end(IDLE)
 
     async def _listen(self, message: str | bytes, caller: Caller) -> None:
         setup = Setup()
         while True:
             if isinstance(message, str):
                 setup = setup_from(message)
+                self.key = the_one_key(self.key, setup.key)
                 await self._say({"ready": self._ready(setup, caller)})
             else:
                 self._keep(message, setup, caller)

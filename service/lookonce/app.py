@@ -24,15 +24,16 @@ from lookonce.pipeline.detector import Detector
 from lookonce.pipeline.stages import Bounds
 from lookonce.pipeline.workers import Workers
 from lookonce.settings import Settings, Tls, is_loopback
-from lookonce.transports import page, rest, stream
-from lookonce.transports.admin import admin_app
-from lookonce.transports.bodies import Reading
 from lookonce.transports.compat import deepstack, huggingface, roboflow
-from lookonce.transports.fetching import Fetcher
-from lookonce.transports.public import Shown, public_app
-from lookonce.transports.rpc import Pem, grpc_server
+from lookonce.transports.http import page, rest
+from lookonce.transports.http.admin import admin_app
+from lookonce.transports.http.public import Shown, public_app
+from lookonce.transports.posted.bodies import Reading
+from lookonce.transports.posted.fetching import Fetcher
+from lookonce.transports.rpc.server import Pem, grpc_server
 from lookonce.transports.service import Patience, Service
 from lookonce.transports.weighing import Scales
+from lookonce.transports.ws import stream
 
 Keeper = Callable[[], Coroutine[Any, Any, None]]
 GOODBYE_S: Final = 1.0

@@ -12,8 +12,8 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from lookonce.transports.lingering import LINGER_S
-from lookonce.transports.problems import PROBLEM
+from lookonce.transports.http.lingering import LINGER_S
+from lookonce.transports.http.problems import PROBLEM
 from lookonce.transports.service import request_id_from
 
 MAX_HEAD_BYTES: Final = 2**16

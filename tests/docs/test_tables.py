@@ -11,16 +11,17 @@ from lookonce.cli.serve import config_to_text
 from lookonce.errors import LookOnceError, ServiceError
 from lookonce.pipeline.request import Timings
 from lookonce.settings import Settings, variables
-from lookonce.transports import rpc_calls, stream
-from lookonce.transports.annotated import STYLES
-from lookonce.transports.bodies import MAX_JSON_BYTES
-from lookonce.transports.multipart import PICTURE_NAMES
+from lookonce.transports.http.annotated import STYLES
+from lookonce.transports.http.schemas import One
 from lookonce.transports.options import OPTIONS
+from lookonce.transports.posted.bodies import MAX_JSON_BYTES
+from lookonce.transports.posted.multipart import PICTURE_NAMES
 from lookonce.transports.proto.lookonce.v1 import detection_pb2
-from lookonce.transports.rpc import LARGEST_MESSAGE_BYTES
-from lookonce.transports.schemas import One
+from lookonce.transports.rpc import calls as rpc_calls
+from lookonce.transports.rpc.server import LARGEST_MESSAGE_BYTES
 from lookonce.transports.service import Patience
 from lookonce.transports.status import status_of
+from lookonce.transports.ws import stream
 from lookonce.vision.headers import Kind
 
 PAGES = sorted([README, *ROOT.glob("docs/*.md")])

@@ -17,7 +17,7 @@ from lookonce.pipeline.stages import Bounds
 from lookonce.pipeline.workers import Workers
 from lookonce.transports.proto.lookonce.v1 import detection_pb2 as wire
 from lookonce.transports.proto.lookonce.v1.detection_pb2_grpc import DetectionStub
-from lookonce.transports.rpc import Pem, grpc_server
+from lookonce.transports.rpc.server import Pem, grpc_server
 from lookonce.transports.service import Patience, Service
 from lookonce.transports.weighing import Scales
 

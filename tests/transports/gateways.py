@@ -19,11 +19,11 @@ from lookonce.pipeline.catalogue import Catalogue
 from lookonce.pipeline.detector import Detector
 from lookonce.pipeline.stages import Bounds
 from lookonce.pipeline.workers import Workers
-from lookonce.transports import rest
-from lookonce.transports.admin import admin_app
-from lookonce.transports.bodies import Reading
-from lookonce.transports.fetching import Fetcher
-from lookonce.transports.public import Shown, public_app
+from lookonce.transports.http import rest
+from lookonce.transports.http.admin import admin_app
+from lookonce.transports.http.public import Shown, public_app
+from lookonce.transports.posted.bodies import Reading
+from lookonce.transports.posted.fetching import Fetcher
 from lookonce.transports.service import Patience, Service
 from lookonce.transports.weighing import Scales
 

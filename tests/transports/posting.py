@@ -15,9 +15,9 @@ from starlette.types import ASGIApp
 from lookonce.errors import ServiceError
 from lookonce.pipeline.request import Picture
 from lookonce.pipeline.stages import Bounds
-from lookonce.transports.bodies import Posted, Reading, read_posted
-from lookonce.transports.gone import CallerGone
-from lookonce.transports.lingering import Lingering
+from lookonce.transports.http.gone import CallerGone
+from lookonce.transports.http.lingering import Lingering
+from lookonce.transports.posted.bodies import Posted, Reading, read_posted
 from lookonce.transports.status import code_of, message_of, problem, status_of
 from lookonce.transports.weighing import Scales, Weighing
 

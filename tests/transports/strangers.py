@@ -9,8 +9,8 @@ import numpy as np
 from tests.transports.gateways import Gateway
 
 from lookonce.inference.port import Call, Candidates
-from lookonce.transports import rest
 from lookonce.transports.compat import deepstack, huggingface, roboflow
+from lookonce.transports.http import rest
 
 APIS = rest, deepstack, huggingface, roboflow
 PYTHON_REQUESTS = (

@@ -20,10 +20,11 @@ from lookonce.pipeline.catalogue import Catalogue
 from lookonce.pipeline.detector import Detector
 from lookonce.pipeline.stages import Bounds
 from lookonce.pipeline.workers import Workers
-from lookonce.transports import page, rest, stream
-from lookonce.transports.bodies import Reading
-from lookonce.transports.public import public_app
+from lookonce.transports.http import page, rest
+from lookonce.transports.http.public import public_app
+from lookonce.transports.posted.bodies import Reading
 from lookonce.transports.service import Patience, Service
+from lookonce.transports.ws import stream
 
 BOUNDS = Bounds(max_bytes=2**20, max_pixels=1_000_000, max_images=4)
 Json: TypeAlias = dict[str, Any]

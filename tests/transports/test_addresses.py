@@ -7,8 +7,8 @@ from ipaddress import ip_address
 import pytest
 
 from lookonce.errors import ImageFetchFailed
-from lookonce.transports.addresses import IPAddress, is_public
-from lookonce.transports.fetching import Fetcher
+from lookonce.transports.posted.addresses import IPAddress, is_public
+from lookonce.transports.posted.fetching import Fetcher
 
 NONE = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 INSIDE = [

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.transports.posting import BOUNDS, answer_on, application, serving, shown, talking
 
-from lookonce.transports.bodies import Reading
-from lookonce.transports.gone import CallerGone
-from lookonce.transports.multipart import MAX_FIELD_BYTES, MAX_FIELDS
+from lookonce.transports.http.gone import CallerGone
+from lookonce.transports.posted.bodies import Reading
+from lookonce.transports.posted.multipart import MAX_FIELD_BYTES, MAX_FIELDS
 
 PICTURE = bytes(range(256)) * 20 + b"\r\n--edg\r\n--\r\n"
 EDGE = "multipart/form-data; boundary=edge"

@@ -21,7 +21,7 @@ from tests.transports.strangers import (
 
 from lookonce.access.keyring import Keyring
 from lookonce.access.keys import hash_of
-from lookonce.transports.fetching import Fetcher
+from lookonce.transports.posted.fetching import Fetcher
 
 
 @pytest.fixture

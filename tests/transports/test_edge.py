@@ -6,7 +6,7 @@ import pytest
 from tests.transports.gateways import Fakes, Gateway, Serve, until
 
 from lookonce.inference.port import Call, Candidates
-from lookonce.transports.edge import traceparent_from
+from lookonce.transports.http.edge import traceparent_from
 from lookonce.transports.service import Patience
 
 SECRET = "swordfish"

@@ -8,8 +8,8 @@ import pytest
 from tests.transports.posting import BOUNDS
 
 from lookonce.errors import InvalidImage, InvalidOptions
-from lookonce.transports.envelope import MOST_MARKS, base64_to_bytes, read_envelope, refuse_tangled
 from lookonce.transports.options import MOST_CLASSES
+from lookonce.transports.posted.envelope import MOST_MARKS, base64_to_bytes, read_envelope, refuse_tangled
 
 
 @pytest.mark.parametrize("mark", [b"[", b"{", b",", b":", b"xy,", b"," + b" " * 100])

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from tests.transports.posting import BOUNDS, application, serving, shown, until
 
 from lookonce.errors import ImageFetchFailed, ImageTooLarge, SettingsRefused
-from lookonce.transports.addresses import IPAddress
-from lookonce.transports.bodies import Reading
-from lookonce.transports.fetching import Fetcher, Resolve
-from lookonce.transports.gone import CallerGone
+from lookonce.transports.http.gone import CallerGone
+from lookonce.transports.posted.addresses import IPAddress
+from lookonce.transports.posted.bodies import Reading
+from lookonce.transports.posted.fetching import Fetcher, Resolve
 
 HOST = "pictures.test"
 NONE = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

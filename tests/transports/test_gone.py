@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from tests.transports.posting import answer_on, serving, talking, until
 
-from lookonce.transports.gone import CallerGone, unless_gone
+from lookonce.transports.http.gone import CallerGone, unless_gone
 
 
 @dataclass

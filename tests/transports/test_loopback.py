@@ -17,8 +17,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from lookonce.doors import Address, door, opened
-from lookonce.transports.edge import Edge
-from lookonce.transports.loopback import KnownPages
+from lookonce.transports.http.edge import Edge
+from lookonce.transports.http.loopback import KnownPages
 
 Headers = dict[str, str]
 LISTED = "https://shop.example"

@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from tests.transports.gateways import Fakes, Gateway, Serve
 
 from lookonce.inference.port import Call, Candidates
-from lookonce.transports import schemas
-from lookonce.transports.documents import EXAMPLE, PICTURES, REFUSALS, SQUARE
+from lookonce.transports.http import schemas
+from lookonce.transports.http.documents import EXAMPLE, PICTURES, REFUSALS, SQUARE
 from lookonce.transports.options import OPTIONS
 from lookonce.transports.presets import FORMATS
 

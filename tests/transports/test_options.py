@@ -13,7 +13,7 @@ from lookonce.errors import InvalidOptions
 from lookonce.pipeline.request import Options
 from lookonce.transports.options import MOST_CLASSES, OPTIONS, options_from
 from lookonce.transports.proto.lookonce.v1 import detection_pb2 as wire
-from lookonce.transports.rpc_messages import options_of
+from lookonce.transports.rpc.messages import options_of
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from tests.transports.gateways import Fakes
 from tests.transports.streaming import streaming
 
 ROOT = Path(__file__).parents[2]
-FILE = ROOT / "service" / "lookonce" / "transports" / "web" / "index.html"
+FILE = ROOT / "service" / "lookonce" / "transports" / "http" / "web" / "index.html"
 FIELDS = {"input", "select", "button", "textarea"}
 
 
@@ -159,4 +159,4 @@ def test_the_page_travels_in_the_wheel(tmp_path: Path) -> None:
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=120)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as parts:
-        assert parts.read("lookonce/transports/web/index.html") == FILE.read_bytes()
+        assert parts.read("lookonce/transports/http/web/index.html") == FILE.read_bytes()

@@ -14,7 +14,7 @@ from lookonce.errors import BackendUnavailable, Overloaded
 from lookonce.inference.fake import Fake, nothing
 from lookonce.inference.port import Call, Candidates, ServedModel
 from lookonce.transports.proto.lookonce.v1 import detection_pb2 as wire
-from lookonce.transports.rpc_frames import READ_AHEAD
+from lookonce.transports.rpc.frames import READ_AHEAD
 from lookonce.transports.service import Patience
 
 FakeOf = Callable[..., Fake]

@@ -10,10 +10,10 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
 from lookonce.pipeline.request import Timings
+from lookonce.transports.http.schemas import Box, Detection, Model, ModelUsed, One, Size, Thresholds, Version
 from lookonce.transports.options import OPTIONS, Classes, Flag, Number, Whole
 from lookonce.transports.proto.lookonce.v1 import detection_pb2 as wire
-from lookonce.transports.rpc_detection import NAME
-from lookonce.transports.schemas import Box, Detection, Model, ModelUsed, One, Size, Thresholds, Version
+from lookonce.transports.rpc.detection import NAME
 
 ROOT = Path(__file__).parents[2]
 KINDS = {

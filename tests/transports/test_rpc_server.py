@@ -19,7 +19,7 @@ from lookonce.inference.fake import Fake
 from lookonce.pipeline.stages import Bounds
 from lookonce.transports.proto.lookonce.v1 import detection_pb2 as wire
 from lookonce.transports.proto.lookonce.v1.detection_pb2_grpc import DetectionStub
-from lookonce.transports.rpc import LARGEST_MESSAGE_BYTES, Pem, grpc_server, largest_message_bytes
+from lookonce.transports.rpc.server import LARGEST_MESSAGE_BYTES, Pem, grpc_server, largest_message_bytes
 
 FakeOf = Callable[..., Fake]
 

@@ -8,8 +8,8 @@ from contextlib import suppress
 import pytest
 from tests.transports.posting import BOUNDS, answer_on, application, serving, shown, talking, until
 
-from lookonce.transports.bodies import Reading
-from lookonce.transports.gone import CallerGone
+from lookonce.transports.http.gone import CallerGone
+from lookonce.transports.posted.bodies import Reading
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from lookonce.errors import InvalidOptions
 from lookonce.pipeline.request import Options
-from lookonce.transports.multipart import MAX_FIELD_BYTES
+from lookonce.transports.posted.multipart import MAX_FIELD_BYTES
 
 MOST_CLASSES: Final = 1000
 LONGEST_NAME: Final = 64

@@ -12,7 +12,6 @@ from starlette.responses import Response
 
 from lookonce.errors import UnsupportedMedia
 from lookonce.pipeline.request import Answer, Options
-from lookonce.transports.bodies import Reading, read_posted
 from lookonce.transports.compat.exchange import (
     FORM,
     JSON,
@@ -29,8 +28,9 @@ from lookonce.transports.compat.exchange import (
     told,
     wishes_from,
 )
-from lookonce.transports.entrance import turn
+from lookonce.transports.http.entrance import turn
 from lookonce.transports.models import models_for
+from lookonce.transports.posted.bodies import Reading, read_posted
 from lookonce.transports.service import Service
 
 

@@ -14,15 +14,15 @@ from lookonce.access.gate import Caller
 from lookonce.errors import InvalidOptions, ServiceError
 from lookonce.pipeline import request as pipeline
 from lookonce.pipeline.request import Answer, Options, Picture
-from lookonce.transports.bodies import FRAME_BYTES, Posted, Reading, with_fetched
 from lookonce.transports.credentials import key_from_headers, key_from_query, the_one_key
-from lookonce.transports.documents import ALWAYS, BINARY, REFUSALS, RETRY, SECURITY, refusals
-from lookonce.transports.entrance import turn
-from lookonce.transports.envelope import Sent, refuse_tangled
-from lookonce.transports.gone import unless_gone
-from lookonce.transports.multipart import MAX_FIELDS
-from lookonce.transports.problems import headers_of
-from lookonce.transports.rest import note, server_timing
+from lookonce.transports.http.documents import ALWAYS, BINARY, REFUSALS, RETRY, SECURITY, refusals
+from lookonce.transports.http.entrance import turn
+from lookonce.transports.http.gone import unless_gone
+from lookonce.transports.http.problems import headers_of
+from lookonce.transports.http.rest import note, server_timing
+from lookonce.transports.posted.bodies import FRAME_BYTES, Posted, Reading, with_fetched
+from lookonce.transports.posted.envelope import Sent, refuse_tangled
+from lookonce.transports.posted.multipart import MAX_FIELDS
 from lookonce.transports.service import Service
 from lookonce.transports.status import code_of, message_of, status_of
 

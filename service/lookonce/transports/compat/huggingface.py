@@ -12,7 +12,6 @@ from starlette.responses import Response
 
 from lookonce.errors import InvalidImage
 from lookonce.pipeline.request import Options
-from lookonce.transports.bodies import Reading, read_whole
 from lookonce.transports.compat.exchange import (
     JSON,
     Asked,
@@ -26,8 +25,9 @@ from lookonce.transports.compat.exchange import (
     told,
     wishes_from_json,
 )
-from lookonce.transports.documents import BINARY, ref
-from lookonce.transports.envelope import base64_to_bytes
+from lookonce.transports.http.documents import BINARY, ref
+from lookonce.transports.posted.bodies import Reading, read_whole
+from lookonce.transports.posted.envelope import base64_to_bytes
 from lookonce.transports.presets import huggingface
 from lookonce.transports.service import Service
 

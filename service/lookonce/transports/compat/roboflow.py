@@ -19,8 +19,6 @@ from lookonce.errors import ServiceError, UnknownModel
 from lookonce.inference.port import ServedModel
 from lookonce.pipeline.detector import Detector
 from lookonce.pipeline.request import Answer, Picture
-from lookonce.transports.annotated import JPEG, PNG, drawn
-from lookonce.transports.bodies import MAX_JSON_BYTES, Reading, read_posted, read_whole
 from lookonce.transports.compat.exchange import (
     FORM,
     JSON,
@@ -41,11 +39,13 @@ from lookonce.transports.compat.exchange import (
 )
 from lookonce.transports.compat.roboflow_wishes import Addition, Body, ModelId, Query
 from lookonce.transports.credentials import the_one_key
-from lookonce.transports.documents import BINARY, ref
-from lookonce.transports.entrance import turn
-from lookonce.transports.envelope import Link, Sent, base64_to_bytes
+from lookonce.transports.http.annotated import JPEG, PNG, drawn
+from lookonce.transports.http.documents import BINARY, ref
+from lookonce.transports.http.entrance import turn
 from lookonce.transports.models import models_for
-from lookonce.transports.multipart import MAX_FIELD_BYTES
+from lookonce.transports.posted.bodies import MAX_JSON_BYTES, Reading, read_posted, read_whole
+from lookonce.transports.posted.envelope import Link, Sent, base64_to_bytes
+from lookonce.transports.posted.multipart import MAX_FIELD_BYTES
 from lookonce.transports.presets import roboflow
 from lookonce.transports.service import Service
 

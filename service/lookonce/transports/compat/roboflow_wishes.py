@@ -10,8 +10,8 @@ from pydantic import AfterValidator, BaseModel, Field
 from lookonce.errors import ServiceError, UnknownModel, UnknownVersion
 from lookonce.pipeline.request import Options
 from lookonce.transports.compat.exchange import Share
-from lookonce.transports.envelope import Link, Sent, base64_to_bytes
 from lookonce.transports.options import MOST_CLASSES
+from lookonce.transports.posted.envelope import Link, Sent, base64_to_bytes
 
 _VERSION: Final = re.compile(r"\d{1,9}", re.ASCII)
 

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lookonce.errors import Forbidden
-from lookonce.transports.problems import PROBLEM
+from lookonce.transports.http.problems import PROBLEM
 from lookonce.transports.status import problem, status_of
 
 ANY: Final = "*"

@@ -5,9 +5,9 @@ from typing import Final, TypeAlias
 from lookonce.pipeline.request import Request
 from lookonce.transports.models import default_model, models_for
 from lookonce.transports.proto.lookonce.v1 import detection_pb2 as wire
-from lookonce.transports.rpc_calls import Calls, Handler, Visit
-from lookonce.transports.rpc_frames import detect_stream
-from lookonce.transports.rpc_messages import answer_message, models_message, options_of, version_of
+from lookonce.transports.rpc.calls import Calls, Handler, Visit
+from lookonce.transports.rpc.frames import detect_stream
+from lookonce.transports.rpc.messages import answer_message, models_message, options_of, version_of
 from lookonce.transports.service import Service
 
 NAME: Final = "lookonce.v1.Detection"

@@ -7,9 +7,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from lookonce.transports.annotated import JPEG, PNG, STYLES
+from lookonce.transports.http.annotated import JPEG, PNG, STYLES
+from lookonce.transports.http.schemas import PUBLISHED
 from lookonce.transports.options import OPTIONS
-from lookonce.transports.schemas import PUBLISHED
 
 Json = dict[str, Any]
 REF: Final = "#/components/schemas/{model}"

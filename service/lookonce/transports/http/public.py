@@ -8,13 +8,13 @@ from prometheus_client import CollectorRegistry
 from prometheus_fastapi_instrumentator import Instrumentator
 from starlette.routing import BaseRoute
 
-from lookonce.transports.admin import metrics, probes
-from lookonce.transports.documents import Documented
-from lookonce.transports.edge import QUIET, Edge, Mishaps
-from lookonce.transports.lingering import Lingering
-from lookonce.transports.loopback import KnownPages
-from lookonce.transports.manual import manual
-from lookonce.transports.problems import ANSWERS
+from lookonce.transports.http.admin import metrics, probes
+from lookonce.transports.http.documents import Documented
+from lookonce.transports.http.edge import QUIET, Edge, Mishaps
+from lookonce.transports.http.lingering import Lingering
+from lookonce.transports.http.loopback import KnownPages
+from lookonce.transports.http.manual import manual
+from lookonce.transports.http.problems import ANSWERS
 from lookonce.transports.service import Service
 from lookonce.transports.weighing import Weighing
 

@@ -21,7 +21,7 @@ from lookonce.access.gate import Caller, Gate
 from lookonce.errors import DeadlineExceeded, InvalidOptions, ServiceError, SlowBody
 from lookonce.pipeline.admission import Admission
 from lookonce.transports.credentials import key_from_metadata
-from lookonce.transports.edge import traceparent_from
+from lookonce.transports.http.edge import traceparent_from
 from lookonce.transports.service import Service, request_id_from
 from lookonce.transports.status import code_of, message_of, retry_after_s, status_of
 

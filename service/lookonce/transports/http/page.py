@@ -15,7 +15,7 @@ _INLINE: Final = re.compile(r"<(script|style)[^>]*>(.*?)</\1>", re.DOTALL)
 
 
 def route() -> Route:
-    page = files("lookonce.transports").joinpath("web", "index.html").read_text(encoding="utf-8")
+    page = files("lookonce.transports.http").joinpath("web", "index.html").read_text(encoding="utf-8")
     etag = f'"{sha256(page.encode()).hexdigest()[:32]}"'
     headers = {
         "Content-Security-Policy": policy_of(page),

@@ -9,8 +9,8 @@ import grpc.aio
 
 from lookonce.errors import GatewayFailed
 from lookonce.pipeline.stages import Bounds
-from lookonce.transports import rpc_detection
-from lookonce.transports.rpc_standard import HEALTH, REFLECTION, health_handlers, reflection_handlers
+from lookonce.transports.rpc import detection as rpc_detection
+from lookonce.transports.rpc.standard import HEALTH, REFLECTION, health_handlers, reflection_handlers
 from lookonce.transports.service import Service
 
 LARGEST_MESSAGE_BYTES: Final = 128 * 2**20

@@ -16,14 +16,14 @@ from lookonce.access.gate import Caller
 from lookonce.errors import DeadlineExceeded, InvalidOptions
 from lookonce.pipeline import request as pipeline
 from lookonce.pipeline.request import Answer, Options, Timings
-from lookonce.transports.annotated import IMAGE, STYLES, drawn
-from lookonce.transports.bodies import Posted, Reading, read_posted
 from lookonce.transports.credentials import key_from_headers
-from lookonce.transports.documents import MODEL, MODELS, detecting
-from lookonce.transports.entrance import turn
-from lookonce.transports.gone import unless_gone
+from lookonce.transports.http.annotated import IMAGE, STYLES, drawn
+from lookonce.transports.http.documents import MODEL, MODELS, detecting
+from lookonce.transports.http.entrance import turn
+from lookonce.transports.http.gone import unless_gone
 from lookonce.transports.models import default_model, facts_of, models_for
 from lookonce.transports.options import OPTIONS, Number, options_from, short, unknown_option
+from lookonce.transports.posted.bodies import Posted, Reading, read_posted
 from lookonce.transports.presets import FORMATS
 from lookonce.transports.service import Service
 

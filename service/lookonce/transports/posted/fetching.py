@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 import httpx
 
 from lookonce.errors import ImageFetchFailed, ImageTooLarge, SettingsRefused
-from lookonce.transports.addresses import IPAddress, is_public
+from lookonce.transports.posted.addresses import IPAddress, is_public
 
 PORTS: Final = {"http": 80, "https": 443}
 MAX_URL_CHARACTERS: Final = 4096

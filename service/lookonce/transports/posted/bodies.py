@@ -18,10 +18,10 @@ from starlette.requests import ClientDisconnect, Request
 from lookonce.errors import ImageFetchFailed, ImageTooLarge, InvalidImage, ServiceError, SlowBody, UnsupportedMedia
 from lookonce.pipeline.request import Picture
 from lookonce.pipeline.stages import Bounds
-from lookonce.transports.envelope import Envelope, Link, read_envelope
-from lookonce.transports.fetching import Fetcher
-from lookonce.transports.gone import CallerGone, unless_gone
-from lookonce.transports.multipart import MAX_FIELD_BYTES, MAX_FIELDS, FormReader
+from lookonce.transports.http.gone import CallerGone, unless_gone
+from lookonce.transports.posted.envelope import Envelope, Link, read_envelope
+from lookonce.transports.posted.fetching import Fetcher
+from lookonce.transports.posted.multipart import MAX_FIELD_BYTES, MAX_FIELDS, FormReader
 from lookonce.transports.weighing import Load
 
 FRAME_BYTES: Final = 2**12

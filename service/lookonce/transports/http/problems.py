@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lookonce.errors import InvalidOptions, ServiceError, Unauthenticated
-from lookonce.transports.gone import CallerGone
+from lookonce.transports.http.gone import CallerGone
 from lookonce.transports.status import problem, retry_after_s
 
 PROBLEM: Final = "application/problem+json"

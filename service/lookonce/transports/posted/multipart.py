@@ -9,7 +9,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from lookonce.errors import ImageTooLarge, InvalidOptions, ServiceError
 from lookonce.pipeline.request import Picture
 from lookonce.pipeline.stages import Bounds
-from lookonce.transports.envelope import Envelope
+from lookonce.transports.posted.envelope import Envelope
 
 MAX_FIELDS: Final = 32
 MAX_FIELD_BYTES: Final = 2**14

@@ -20,11 +20,11 @@ from lookonce.errors import Draining, ServiceError, TryLater, Unauthenticated
 from lookonce.pipeline.request import Picture, Request
 from lookonce.pipeline.rule import rule_of
 from lookonce.transports.credentials import key_from_headers, the_one_key
-from lookonce.transports.mailbox import Mailbox
 from lookonce.transports.presets import native
 from lookonce.transports.service import Service, request_id_from
-from lookonce.transports.setup import Setup, setup_from
 from lookonce.transports.status import problem
+from lookonce.transports.ws.mailbox import Mailbox
+from lookonce.transports.ws.setup import Setup, setup_from
 
 PATH: Final = "/v1/stream"
 PARTING_S: Final = 1.0

@@ -9,8 +9,8 @@ from lookonce.errors import Forbidden, InvalidOptions, ServiceError, Unauthentic
 from lookonce.pipeline.request import Request
 from lookonce.pipeline.rule import rule_of
 from lookonce.transports.proto.lookonce.v1 import detection_pb2 as wire
-from lookonce.transports.rpc_calls import Visit
-from lookonce.transports.rpc_messages import (
+from lookonce.transports.rpc.calls import Visit
+from lookonce.transports.rpc.messages import (
     error_message,
     model_message,
     options_of,

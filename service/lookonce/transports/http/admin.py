@@ -7,7 +7,7 @@ from fastapi import APIRouter, FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.responses import Response
 
-from lookonce.transports.documents import LIVE, READY
+from lookonce.transports.http.documents import LIVE, READY
 from lookonce.transports.service import Service
 
 JSON: Final = "application/json"

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, Serv
 from lookonce.access.gate import OpenGate
 from lookonce.errors import NotServed
 from lookonce.pipeline.admission import Admission
-from lookonce.transports.rpc_calls import Calls, Handler, Visit
+from lookonce.transports.rpc.calls import Calls, Handler, Visit
 from lookonce.transports.service import Service
 
 HEALTH: Final[str] = health.SERVICE_NAME

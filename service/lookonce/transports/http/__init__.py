@@ -1,0 +1,1 @@
+"""REST and what stands around it on the HTTP ports."""

@@ -1,0 +1,1 @@
+"""Detection, health and reflection over gRPC."""

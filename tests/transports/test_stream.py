@@ -1,4 +1,5 @@
 import asyncio
+import json
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ import simplejpeg
 from tests.transports.gateways import Fakes
 from tests.transports.streaming import Streaming, asked, goodbye, heard, looked_at, streaming
 from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from lookonce.forge.pictures import draw_picture
 from lookonce.inference.embedded import Embedded
@@ -238,3 +240,11 @@ async def test_the_example_in_the_documents_works(shapes_stream: Streaming, tmp_
     assert any(line.startswith(f"{bad}: the data looks like text") for line in lines)
     assert lines.count(lines[0]) == 2
     assert any(" at " in line for line in lines)
+
+
+async def test_a_path_without_a_stream_is_told_before_anything_is_opened(boxes: Streaming) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(boxes.url.replace("/v1/stream", "/v1/streem"))
+    answer = refused.value.response
+    assert answer.status_code == 404
+    assert json.loads(answer.body)["code"] == "not-found"

@@ -26,11 +26,20 @@ def test_a_truncated_file_is_refused(name: str, keep: float) -> None:
         seen(data[: int(len(data) * keep * (0.5 if name == "animated webp" else 1))])
 
 
-@pytest.mark.parametrize("name", ["jpeg", "progressive jpeg", "cmyk jpeg", "png", "webp", "bmp", "tiff"])
+@pytest.mark.parametrize("name", ["progressive jpeg", "png", "webp", "bmp", "tiff"])
 @pytest.mark.parametrize("missing", [1, 2])
 def test_even_one_missing_byte_is_noticed(name: str, missing: int) -> None:
     with pytest.raises(InvalidImage):
         seen(KINDS[name][:-missing])
+
+
+@pytest.mark.parametrize("name", ["jpeg", "cmyk jpeg"])
+def test_a_jpeg_that_lacks_nothing_but_the_mark_of_its_end_is_whole(name: str) -> None:
+    for missing in (1, 2):
+        assert pictures.furthest(seen(KINDS[name][:-missing]), seen(KINDS[name])) == 0
+    for missing in (3, 4, 10, 100):
+        with pytest.raises(InvalidImage):
+            seen(KINDS[name][:-missing])
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -21,6 +21,8 @@ MOST_SCANS = 100
 MOST_SCANNED_PX = 1_000_000_000
 SMALLEST_WEBP_BYTES = 32
 OLDEST_BMP_WITH_ALPHA = 56
+# Some cameras leave it away. With it put back libjpeg still tells whether anything else is missing.
+END_OF_JPEG = b"\xff\xd9"
 # What libjpeg says of files that many cameras write and that lack nothing.
 HARMLESS = "extraneous bytes before marker", "Invalid SOS parameters for sequential"
 # What simplejpeg says where it has no name for how the colours are sampled, and so decodes nothing.
@@ -68,6 +70,8 @@ def by_libjpeg(data: Data, header: Header, *, strict: bool) -> Pixels:
             return on_white(by_opencv(data, Kind.JPEG, OPAQUE))
         if strict and any(word in str(error) for word in HARMLESS):
             return by_libjpeg(data, header, strict=False)
+        if strict and not header.many_scans and bytes(data[-2:]) != END_OF_JPEG:
+            return by_libjpeg(bytes(data).removesuffix(END_OF_JPEG[:1]) + END_OF_JPEG, header, strict=True)
         raise damaged(Kind.JPEG) from error
     return exact
 

@@ -8,8 +8,9 @@ from typing import Any, Final
 import orjson
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
+from starlette.websockets import WebSocket
 
 from lookonce.errors import InvalidOptions, ServiceError, Unauthenticated
 from lookonce.transports.http.gone import CallerGone
@@ -49,15 +50,24 @@ async def refuse_route(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     if request.method == "OPTIONS" and "Allow" in headers:
         return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
-    status = HTTPStatus(error.status_code)
-    body = problem(error, request.state.request_id) | {
+    return _refused_route(request, HTTPStatus(error.status_code), headers)
+
+
+async def refuse_stream(socket: WebSocket) -> None:
+    """A WebSocket at a path that has none, which is told before it is opened."""
+    await socket.send_denial_response(_refused_route(socket, HTTPStatus.NOT_FOUND, {}))
+
+
+def _refused_route(asked: HTTPConnection, status: HTTPStatus, headers: dict[str, str]) -> Response:
+    body = {
         "type": f"urn:lookonce:{_code(status)}",
         "title": status.phrase,
         "status": int(status),
         "detail": _WORDS.get(status, "the request cannot be understood; see /docs.").format(**headers),
         "code": _code(status),
+        "request_id": asked.state.request_id,
     }
-    return _problem(request, body, headers)
+    return _problem(asked, body, headers)
 
 
 async def leave_alone(request: Request, _error: Exception) -> Response:
@@ -83,6 +93,6 @@ def _code(status: HTTPStatus) -> str:
     return status.name.lower().replace("_", "-")
 
 
-def _problem(request: Request, body: dict[str, object], headers: dict[str, str]) -> Response:
+def _problem(request: HTTPConnection, body: dict[str, object], headers: dict[str, str]) -> Response:
     request.state.facts["code"] = body["code"]
     return Response(orjson.dumps(body), int(str(body["status"])), headers, PROBLEM)

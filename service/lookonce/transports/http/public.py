@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 from prometheus_fastapi_instrumentator import Instrumentator
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, WebSocketRoute
 
 from lookonce.transports.http.admin import metrics, probes
 from lookonce.transports.http.documents import Documented
@@ -14,7 +14,7 @@ from lookonce.transports.http.edge import QUIET, Edge, Mishaps
 from lookonce.transports.http.lingering import Lingering
 from lookonce.transports.http.loopback import KnownPages
 from lookonce.transports.http.manual import manual
-from lookonce.transports.http.problems import ANSWERS
+from lookonce.transports.http.problems import ANSWERS, refuse_stream
 from lookonce.transports.service import Service
 from lookonce.transports.weighing import Weighing
 
@@ -41,7 +41,7 @@ def public_app(
     app = Documented(openapi_url=None, redirect_slashes=False, exception_handlers=dict(ANSWERS))
     for router in (*routers, probes(service), manual(app), *([metrics(registry)] if shown.metrics else [])):
         app.include_router(router)
-    app.router.routes.extend(routes)
+    app.router.routes.extend([*routes, WebSocketRoute("/{path:path}", refuse_stream)])
     app.add_middleware(Weighing, scales=service.scales)
     app.add_middleware(Mishaps, log=service.log)
     app.add_middleware(KnownPages, origins=shown.origins, loopback=shown.loopback)

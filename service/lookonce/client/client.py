@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import httpx
 
@@ -20,7 +20,6 @@ from lookonce.client.results import (
 )
 
 T = TypeVar("T")
-Files: TypeAlias = list[tuple[str, tuple[str, bytes]]]
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 TRY_LATER: Final = frozenset({429, 503})
 BAD_IMAGE: Final = frozenset({"invalid-image", "unsupported-media", "image-too-large"})

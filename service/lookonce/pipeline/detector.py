@@ -10,10 +10,11 @@ from typing import TypeVar
 import numpy as np
 
 from lookonce.card import Card
-from lookonce.errors import DeadlineExceeded, ImageTooLarge, InvalidOptions, ServiceError
+from lookonce.errors import ImageTooLarge, InvalidOptions, ServiceError
 from lookonce.inference.port import Call, Candidates, Images, Inference
 from lookonce.pipeline.admission import Admission
 from lookonce.pipeline.catalogue import Catalogue
+from lookonce.pipeline.deadline import in_time
 from lookonce.pipeline.request import Answer, Request, Seen, Timings
 from lookonce.pipeline.rule import rule_of
 from lookonce.pipeline.stages import Bounds, Prepared, Preparing, finish, labelled, prepared_or_refused
@@ -35,16 +36,12 @@ class Detector:
         card = self.catalogue.model(request.model).card(request.version)
         rule = rule_of(request.options, card)
         self.refuse_too_many(len(request.pictures))
-        try:
-            async with (
-                asyncio.timeout_at(request.until),
-                self.admission.room_for(len(request.pictures), patient=request.patient),
-            ):
-                return await self._look(
-                    request, card, partial(finish, rule=rule, normalized=request.options.normalized)
-                )
-        except TimeoutError as error:
-            raise DeadlineExceeded("the request's time was over before it was answered; allow more.") from error
+        to_seen = partial(finish, rule=rule, normalized=request.options.normalized)
+        async with (
+            in_time(request.until),
+            self.admission.room_for(len(request.pictures), patient=request.patient),
+        ):
+            return await self._look(request, card, to_seen)
 
     def refuse_too_many(self, images: int) -> None:
         if images == 0:

@@ -13,7 +13,7 @@ from lookonce.vision.letterbox import ImageRGB
 from lookonce.vision.reading import Data, fields
 
 Palette: TypeAlias = NDArray[np.uint8]
-EXTENSION, FRAME, TRAILER, GRAPHIC_CONTROL = 0x21, 0x2C, 0x3B, 0xF9
+EXTENSION, FRAME, GRAPHIC_CONTROL = 0x21, 0x2C, 0xF9
 PALETTE_FOLLOWS, INTERLACED = 0x80, 0x40
 PASSES = (0, 8), (4, 8), (2, 4), (1, 2)
 MOST_CODES = 1 << 12

@@ -1,8 +1,6 @@
 """Our own REST API: pictures in, detections out, and what is served."""
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Final
@@ -13,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lookonce.access.gate import Caller
-from lookonce.errors import DeadlineExceeded, InvalidOptions
+from lookonce.errors import InvalidOptions
 from lookonce.pipeline import request as pipeline
+from lookonce.pipeline.deadline import in_time
 from lookonce.pipeline.request import Answer, Options, Timings
 from lookonce.transports.credentials import key_from_headers
 from lookonce.transports.http.annotated import IMAGE, STYLES, drawn
@@ -81,12 +80,13 @@ class Detection:
         async with turn(request, self.service, key_from_headers(request.headers)) as caller:
             self._refuse_early(caller, model, version)
             asked = fields_of(request)
-            wish_from(asked)
+            wish = wish_from(asked)
             until = self._until(request)
             async with in_time(until):
                 posted = await read_posted(request, self.reading)
             note(request, posted)
-            wish = wish_from(joined(asked, posted.fields))
+            if posted.fields:
+                wish = wish_from(joined(asked, posted.fields))
             wanted = pipeline.Request(
                 pictures=posted.pictures,
                 until=self.service.until(None) if until is None else until,
@@ -181,15 +181,6 @@ def wish_from(fields: Mapping[str, object]) -> Wish:
     if style not in STYLES:
         raise InvalidOptions(f"format: {short(style)} is none of {', '.join(STYLES)}; choose one of them.")
     return Wish(options_from({name: value for name, value in fields.items() if name != "format"}), str(style))
-
-
-@asynccontextmanager
-async def in_time(until: float | None) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout_at(until):
-            yield
-    except TimeoutError as error:
-        raise DeadlineExceeded("the request's time was over before it was answered; allow more.") from error
 
 
 def note(request: Request, posted: Posted) -> None:

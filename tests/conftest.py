@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -106,8 +107,6 @@ def triton_environment() -> Environment:
     reason = missing_wheel(this_machine())
     if reason is None:
         return prepare(ROOT / ".triton")
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"CI needs a local Triton: {reason}")
     pytest.skip(reason)
 
 
@@ -150,3 +149,19 @@ def local_triton(
         lay_model(repository, name, one_at_a_time)
     with serving(triton_environment, plan_for(repository)) as triton:
         yield triton
+
+
+@pytest.fixture(scope="session")
+def png() -> bytes:
+    """A picture of 40 × 30 pixels."""
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
+    return bytes(cv2.imencode(".png", pixels)[1])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """CI must try everything: there a skip is a failure."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("CI") == "true":
+        report.outcome, report.longrepr = "failed", f"CI may skip nothing: {report.longrepr}"
+    return report

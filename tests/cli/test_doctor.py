@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from tests.cli.certificates import self_signed
+from tests.certificates import self_signed
 from tests.cli.command import run
 
 from lookonce.app import context_of

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.cli.certificates import self_signed
+from tests.certificates import self_signed
 from tests.cli.command import run, says_one_thing, started
 
 from lookonce.access.keys import Client, changing, hash_of

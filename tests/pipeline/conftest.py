@@ -1,6 +1,5 @@
 """A detector over a fake that tells the pictures it is sent by their colour."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 
 import cv2
@@ -31,12 +30,6 @@ def grey(level: int, size_wh: tuple[int, int] = (32, 32)) -> bytes:
     """A picture of one grey, as a PNG."""
     _, data = cv2.imencode(".png", np.full((size_wh[1], size_wh[0], 3), level, np.uint8))
     return bytes(data)
-
-
-async def until(it_is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not it_is_so():  # noqa: ASYNC110  what is watched tells nobody
-            await asyncio.sleep(0.001)
 
 
 @pytest.fixture

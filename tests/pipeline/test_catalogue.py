@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
-from tests.pipeline.conftest import until
+from tests.waiting import until
 
 from lookonce.card import Card
 from lookonce.errors import (

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
-from tests.pipeline.conftest import DetectorOver, brightness, grey, until
+from tests.pipeline.conftest import DetectorOver, brightness, grey
+from tests.waiting import until
 
 from lookonce.errors import (
     BackendContractBroken,

@@ -4,9 +4,9 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Callable
 
 import pytest
+from tests.waiting import until
 
 from lookonce.errors import Draining
 from lookonce.pipeline.workers import Workers, cpus, quota
@@ -90,9 +90,3 @@ async def test_what_goes_wrong_on_a_thread_is_told_and_the_thread_is_free_again(
 
 class Picture:
     def look(self) -> None: ...
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)

@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pytest
 
 from lookonce.app import build
 from lookonce.inference.port import Inference
 from lookonce.serving import Ports, running
 from lookonce.settings import read_settings
-from lookonce.vision.images import encode_png
 
-SCRIPT: Final = Path(__file__).parent / "slow_gateway.py"
+ROOT: Final = Path(__file__).parents[2]
 SOME_PORT: Final = {"server": {"http_port": 0, "grpc_port": 0}, "admin": {"port": 0}}
 
 
@@ -50,9 +48,9 @@ def start() -> Start:
 
     @contextmanager
     def process(latency_s: float = 0.0, stderr: int = subprocess.PIPE, **variables: str) -> Iterator[Process]:
-        command = [sys.executable, str(SCRIPT), str(latency_s)]
+        command = [sys.executable, "-m", "tests.serving.slow_gateway", str(latency_s)]
         pipes = {"stdout": subprocess.PIPE, "stderr": stderr}
-        with subprocess.Popen(command, env=os.environ | variables, text=True, **pipes) as popen:
+        with subprocess.Popen(command, cwd=ROOT, env=os.environ | variables, text=True, **pipes) as popen:
             try:
                 yield Process(popen, Ports(**json.loads(popen.stdout.readline())))
             finally:
@@ -72,9 +70,3 @@ def gateway() -> Gateways:
             yield ports
 
     return serving
-
-
-@pytest.fixture(scope="session")
-def png() -> bytes:
-    pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
-    return encode_png(pixels)

@@ -3,32 +3,17 @@
 import asyncio
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
+
+from tests.conftest import A_CARD
 
 from lookonce.app import build
-from lookonce.card import Card, Precision, Target
 from lookonce.inference.fake import Fake
 from lookonce.inference.port import ServedModel
 from lookonce.serving import Ports, serve
 from lookonce.settings import read_settings
-from lookonce.vision.letterbox import Geometry
 
-CARD = Card(
-    name="slow",
-    version=1,
-    labels=("a", "b"),
-    geometry=Geometry(32, 32),
-    candidates=5,
-    max_batch=4,
-    needs_nms=False,
-    layout="tests",
-    precision=Precision.FP32,
-    target=Target.PYTHON,
-    exporter="tests",
-    created="2026-01-01T00:00:00Z",
-    source_sha256="0" * 64,
-    served_sha256="0" * 64,
-)
+CARD = replace(A_CARD, name="slow")
 
 
 def tell(ports: Ports) -> None:

@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 import httpx
 import pytest
-from tests.serving.certificates import self_signed
+from tests.certificates import self_signed
 from tests.serving.conftest import Gateways
 from websockets.asyncio.client import connect
 
@@ -29,7 +29,8 @@ def fake(card_of: Callable[..., object]) -> Fake:
 
 
 async def test_every_public_door_speaks_tls(gateway: Gateways, fake: Fake, png: bytes, tmp_path: Path) -> None:
-    certificate, key = self_signed(tmp_path)
+    tls = self_signed(tmp_path)
+    certificate, key = tls.certificate, tls.key
     trusting = ssl.create_default_context(cafile=certificate)
     async with gateway(fake, tls={"certificate": certificate, "key": key}) as ports:
         async with httpx.AsyncClient(verify=trusting) as http:
@@ -109,9 +110,9 @@ async def test_a_taken_port_is_told_with_its_setting(
 
 
 async def test_a_certificate_that_does_not_fit_its_key_is_refused(fake: Fake, tmp_path: Path) -> None:
-    certificate, _ = self_signed(tmp_path)
+    certificate = self_signed(tmp_path).certificate
     (tmp_path / "other").mkdir()
-    _, other_key = self_signed(tmp_path / "other")
+    other_key = self_signed(tmp_path / "other").key
     for key, words in ((other_key, "do not go together"), (tmp_path / "absent", "cannot be read")):
         with pytest.raises(SettingsRefused, match=words):
             build(read_settings(tls={"certificate": certificate, "key": key}), fake)

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
-from tests.serving.certificates import self_signed
+from tests.certificates import self_signed
 from tests.serving.conftest import Process, Start
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -152,7 +152,8 @@ async def test_new_calls_are_told_that_we_go_while_an_old_one_is_finished(start:
 
 async def test_an_idle_caller_over_tls_who_answers_no_farewell_does_not_hold_us(start: Start, tmp_path: Path) -> None:
     """OpenSSL would wait for its `close_notify` for half a minute."""
-    certificate, key = self_signed(tmp_path)
+    tls = self_signed(tmp_path)
+    certificate, key = tls.certificate, tls.key
     trusting = ssl.create_default_context(cafile=certificate)
     with (
         start(LOOKONCE_TLS__CERTIFICATE=str(certificate), LOOKONCE_TLS__KEY=str(key)) as process,

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from tests.serving.certificates import self_signed
+from tests.certificates import self_signed
 from tests.serving.conftest import Start
 from tests.serving.wire import Caller, Echo, calling, serving
 from websockets.asyncio.client import connect
@@ -111,7 +111,8 @@ async def test_a_caller_who_goes_on_sending_can_read_why_it_is_refused(caller: C
 
 
 async def test_a_refusal_is_read_over_tls(echo: Echo, tmp_path: Path) -> None:
-    certificate, key = self_signed(tmp_path)
+    tls = self_signed(tmp_path)
+    certificate, key = tls.certificate, tls.key
     own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     own.load_cert_chain(certificate, key)
     trusting = ssl.create_default_context(cafile=certificate)

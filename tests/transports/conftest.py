@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 from tests.transports.gateways import Gateway, Plan, Serve, served
 
@@ -46,10 +44,3 @@ async def shapes(serve: Serve) -> AsyncIterator[Gateway]:
     """The sample model, in process."""
     async with serve(Embedded(ROOT / "model_repository" / "cpu")) as gateway:
         yield gateway
-
-
-@pytest.fixture(scope="session")
-def png() -> bytes:
-    """A picture of 40 × 30 pixels."""
-    pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
-    return bytes(cv2.imencode(".png", pixels)[1])

@@ -1,6 +1,5 @@
 """A gateway on real ports of this machine, over any inference server, with a log that can be read."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -99,9 +98,3 @@ def logging_to(lines: list[dict[str, object]]) -> structlog.stdlib.BoundLogger:
 
     log: structlog.stdlib.BoundLogger = structlog.wrap_logger(None, processors=[keep])
     return log
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not true():  # noqa: ASYNC110  what is looked at tells nobody
-            await asyncio.sleep(0.01)

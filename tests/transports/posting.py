@@ -1,7 +1,7 @@
 """A small application of its own around `read_posted`, behind a real server; and a caller that speaks raw HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from hashlib import sha256
 
@@ -84,12 +84,6 @@ async def talking(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asynci
         yield reader, writer
     finally:
         writer.transport.abort()
-
-
-async def until(happened: Callable[[], bool], within_s: float = 10.0) -> None:
-    async with asyncio.timeout(within_s):
-        while not happened():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 async def answer_on(reader: asyncio.StreamReader, within_s: float = 10.0) -> tuple[int, bytes]:

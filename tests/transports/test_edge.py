@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from tests.transports.gateways import Fakes, Gateway, Serve, until
+from tests.transports.gateways import Fakes, Gateway, Serve
+from tests.waiting import until
 
 from lookonce.inference.port import Call, Candidates
 from lookonce.transports.http.edge import traceparent_from

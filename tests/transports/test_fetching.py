@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.transports.posting import BOUNDS, application, serving, shown, until
+from tests.transports.posting import BOUNDS, application, serving, shown
+from tests.waiting import until
 
 from lookonce.errors import ImageFetchFailed, ImageTooLarge, SettingsRefused
 from lookonce.transports.http.gone import CallerGone

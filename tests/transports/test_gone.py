@@ -10,7 +10,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from tests.transports.posting import answer_on, serving, talking, until
+from tests.transports.posting import answer_on, serving, talking
+from tests.waiting import until
 
 from lookonce.transports.http.gone import CallerGone, unless_gone
 

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.transports.gateways import Fakes, Gateway, Serve, until
+from tests.transports.gateways import Fakes, Gateway, Serve
+from tests.waiting import until
 
 from lookonce.access.keyring import Keyring
 from lookonce.access.keys import hash_of, new_key

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 import pytest
-from tests.transports.posting import BOUNDS, answer_on, application, serving, shown, talking, until
+from tests.transports.posting import BOUNDS, answer_on, application, serving, shown, talking
+from tests.waiting import until
 
 from lookonce.transports.http.gone import CallerGone
 from lookonce.transports.posted.bodies import Reading

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.transports.gateways import Fakes, until
+from tests.transports.gateways import Fakes
 from tests.transports.streaming import Streaming, asked, goodbye, heard, looked_at, streaming
+from tests.waiting import until
 from websockets.asyncio.client import ClientConnection, connect
 
 from lookonce.access.keyring import Keyring

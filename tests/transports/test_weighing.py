@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.transports.calling import failure_of, trailer_of
 from tests.transports.calling import gateway as rpc_gateway
-from tests.transports.gateways import Fakes, Gateway, Serve, until
+from tests.transports.gateways import Fakes, Gateway, Serve
 from tests.transports.test_fetching import HOST, fetcher_for, origin
+from tests.waiting import until
 
 from lookonce.app import build
 from lookonce.errors import Overloaded

@@ -53,10 +53,13 @@ async def test_no_more_is_begun_than_there_are_threads_whoever_goes_away() -> No
     await asyncio.sleep(0)
     first.cancel()
     others[0].cancel()
-    await asyncio.gather(first, others[0], return_exceptions=True)
+    await asyncio.gather(others[0], return_exceptions=True)
+    first.cancel()
     assert begun == [1], "whoever went away still has its thread"
+    assert not first.done(), "and is held until that has ended"
     go_on.set()
     await others[1]
+    assert first.cancelled()
     assert begun == [1, 3]
     threads.close()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,7 @@ import onnxruntime as ort
 
 from lookonce.card import INPUT, OUTPUT, Card
 from lookonce.errors import BackendContractBroken, BackendUnavailable, DeadlineExceeded, UnknownModel
-from lookonce.inference.port import Call, Candidates, ServedModel, checked, sendable
+from lookonce.inference.port import Call, Candidates, Images, ServedModel, checked, fresh_canvas, sendable
 from lookonce.inference.served import config_from_text, served_model
 
 PROVIDERS: Final = ["CPUExecutionProvider"]
@@ -34,6 +35,9 @@ class Embedded:
     async def served(self, name: str) -> ServedModel:
         self._refuse_when_closed()
         return await asyncio.to_thread(self._served, name)
+
+    def canvas(self, card: Card, images: int) -> AbstractAsyncContextManager[Images]:
+        return fresh_canvas(card, images)
 
     async def infer(self, call: Call) -> Candidates:
         self._refuse_when_closed()

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
 
-from lookonce.card import ROW
+from lookonce.card import ROW, Card
 from lookonce.errors import BackendUnavailable, DeadlineExceeded, ServiceError, UnknownModel
-from lookonce.inference.port import Call, Candidates, ServedModel, checked, sendable
+from lookonce.inference.port import Call, Candidates, Images, ServedModel, checked, fresh_canvas, sendable
 
 Script: TypeAlias = Callable[[Call], Candidates]
 
@@ -44,6 +45,9 @@ class Fake:
         if name not in self.models:
             raise UnknownModel(f"there is no model {name} here; correct the name.")
         return self.models[name]
+
+    def canvas(self, card: Card, images: int) -> AbstractAsyncContextManager[Images]:
+        return fresh_canvas(card, images)
 
     async def infer(self, call: Call) -> Candidates:
         (await self.served(sendable(call).card.name)).card(call.card.version)

@@ -1,6 +1,7 @@
 """The port: everything the gateway may ask of an inference server."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -49,10 +50,22 @@ class Inference(Protocol):
     async def served(self, name: str) -> ServedModel:
         """The model as it is served now. Raises UnknownModel, BackendUnavailable or BackendContractBroken."""
 
+    def canvas(self, card: Card, images: int) -> AbstractAsyncContextManager[Images]:
+        """Where pictures are laid for `infer`, [N,H,W,3] with rubbish on it, for as long as the block lasts.
+
+        There may be a wait for it. A call may be made of any part of it, or of images that lie elsewhere.
+        """
+
     async def infer(self, call: Call) -> Candidates:
         """FP32 [N,K,6] rows `x1 y1 x2 y2 score class_id`, sorted by score."""
 
     async def close(self) -> None: ...
+
+
+@asynccontextmanager
+async def fresh_canvas(card: Card, images: int) -> AsyncIterator[Images]:
+    """A canvas in this process's own memory."""
+    yield np.empty((images, card.geometry.height, card.geometry.width, 3), np.uint8)
 
 
 def sendable(call: Call) -> Call:

@@ -7,12 +7,13 @@ So nobody who wants an answer waits to find out whether it is back.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from lookonce.card import Card
 from lookonce.errors import BackendContractBroken, BackendUnavailable, DeadlineExceeded, NotServed, ServiceError
-from lookonce.inference.port import Call, Candidates, Inference, ServedModel, sendable
+from lookonce.inference.port import Call, Candidates, Images, Inference, ServedModel, sendable
 from lookonce.inference.triton import Triton
 
 T = TypeVar("T")
@@ -68,6 +69,9 @@ class Spread:
         for other in others:
             _refuse_differences(first, other)
         return first
+
+    def canvas(self, card: Card, images: int) -> AbstractAsyncContextManager[Images]:
+        return self._members[0].inference.canvas(card, images)
 
     async def infer(self, call: Call) -> Candidates:
         until = self._clock() + call.timeout_s

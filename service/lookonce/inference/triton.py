@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Final
 
 import grpc
@@ -20,8 +20,9 @@ from tritonclient.grpc.service_pb2 import (
 )
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
+from lookonce.card import Card
 from lookonce.errors import BackendContractBroken, BackendUnavailable
-from lookonce.inference.port import Call, Candidates, ServedModel, checked, sendable
+from lookonce.inference.port import Call, Candidates, Images, ServedModel, checked, fresh_canvas, sendable
 from lookonce.inference.raw import KINDS, candidates_of, picture_of
 from lookonce.inference.refusals import Asked, refusal
 from lookonce.inference.served import served_model
@@ -66,6 +67,9 @@ class Triton:
         with self._asking(Asked(self._url, name, ASK_TIMEOUT_S)):
             answer = await self._model_config(ModelConfigRequest(name=name), timeout=ASK_TIMEOUT_S)
         return served_model(answer.config)
+
+    def canvas(self, card: Card, images: int) -> AbstractAsyncContextManager[Images]:
+        return fresh_canvas(card, images)
 
     async def infer(self, call: Call) -> Candidates:
         request = _request(sendable(call))

@@ -57,19 +57,19 @@ class Detector:
 
     async def _look(self, request: Request, card: Card, to_seen: Callable[..., list[Seen]]) -> Answer:
         begun = time.perf_counter()
-        tensor: Images = np.empty((len(request.pictures), card.geometry.height, card.geometry.width, 3), np.uint8)
-        prepared = await self._prepare(request, tensor, card)
-        good = [each for each in prepared if isinstance(each, Prepared)]
-        asked = time.perf_counter()
-        candidates = labelled(await self._infer(request, card, _rows_of(tensor, prepared, len(good))), card)
+        async with self.inference.canvas(card, len(request.pictures)) as canvas:
+            prepared = await self._prepare(request, canvas, card)
+            good = [each for each in prepared if isinstance(each, Prepared)]
+            asked = time.perf_counter()
+            candidates = labelled(await self._infer(request, card, _good_rows(canvas, prepared)), card)
         answered = time.perf_counter()
         seen = await self.workers.run(to_seen, candidates, good)
         ended = time.perf_counter()
         timings = _timings(good, answered - asked, ended - answered, ended - begun)
         return Answer(card, _in_place(prepared, seen), timings)
 
-    async def _prepare(self, request: Request, tensor: Images, card: Card) -> list[Prepared | ServiceError]:
-        jobs = zip(request.pictures, tensor, strict=True)
+    async def _prepare(self, request: Request, canvas: Images, card: Card) -> list[Prepared | ServiceError]:
+        jobs = zip(request.pictures, canvas, strict=True)
         how = Preparing(card.geometry, self.bounds)
         return await _together(self.workers.run(prepared_or_refused, *job, how) for job in jobs)
 
@@ -95,10 +95,13 @@ async def _together(work: Iterable[Awaitable[T]]) -> list[T]:
             task.cancel()
 
 
-def _rows_of(tensor: Images, prepared: Sequence[Prepared | ServiceError], good: int) -> Images:
-    if good == len(tensor):
-        return tensor
-    return tensor[[isinstance(each, Prepared) for each in prepared]]
+def _good_rows(canvas: Images, prepared: Sequence[Prepared | ServiceError]) -> Images:
+    """Those with a picture on them, moved up to the front."""
+    places = [place for place, each in enumerate(prepared) if isinstance(each, Prepared)]
+    for row, place in enumerate(places):
+        if row != place:
+            canvas[row] = canvas[place]
+    return canvas[: len(places)]
 
 
 def _in_place(prepared: Sequence[Prepared | ServiceError], seen: Sequence[Seen]) -> tuple[Seen | ServiceError, ...]:

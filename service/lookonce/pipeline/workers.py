@@ -5,9 +5,9 @@ import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import cv2
 
@@ -34,18 +34,32 @@ class Workers:
         self._free = asyncio.Semaphore(self.count)
 
     async def run(self, work: Callable[..., T], *given: object) -> T:
-        """The outcome of `work`. What has begun cannot be stopped, and holds its thread until it ends."""
-        await self._free.acquire()
-        try:
-            working = asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *given))
-        except RuntimeError as error:
-            self._free.release()
-            raise Draining("this gateway has shut down; ask again and another one will answer.") from error
-        working.add_done_callback(lambda _: self._free.release())
-        return await asyncio.shield(working)
+        """The outcome of `work`. What has begun cannot be stopped: whoever is cancelled goes when it has ended.
+
+        So nobody's memory is written to after it was given back.
+        """
+        async with self._free:
+            try:
+                working = asyncio.get_running_loop().run_in_executor(self._threads, work, *given)
+            except RuntimeError as error:
+                raise Draining("this gateway has shut down; ask again and another one will answer.") from error
+            try:
+                return await asyncio.shield(working)
+            except asyncio.CancelledError:
+                await _ended(working)
+                raise
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+async def _ended(working: asyncio.Future[Any]) -> None:
+    """However often the one who waits is cancelled, and whatever comes of it."""
+    while not working.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait((working,))
+    if not working.cancelled():
+        working.exception()
 
 
 def cpus() -> int:

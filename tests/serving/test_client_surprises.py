@@ -138,7 +138,16 @@ def test_an_answer_that_cannot_be_unpacked_is_told(stranger: Stranger, client: C
 
 @pytest.mark.parametrize(
     ("told", "wait_s"),
-    [("3", 3), ("0.5", 0.5), ("-1", 0), ("1e9", 10), ("inf", 10), (formatdate(usegmt=True), 1), ("", 1), ("soon", 1)],
+    [
+        ("3", 3),
+        ("0.5", 0.5),
+        ("-1", 0),
+        ("1e9", 10),
+        ("inf", 10),
+        pytest.param(formatdate(usegmt=True), 1, id="a date"),
+        ("", 1),
+        ("soon", 1),
+    ],
 )
 def test_it_waits_as_long_as_it_is_told_and_ten_seconds_at_most(told: str, wait_s: float) -> None:
     assert _wait_s({"Retry-After": told}) == wait_s

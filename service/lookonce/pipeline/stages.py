@@ -10,19 +10,23 @@ from lookonce.card import Card
 from lookonce.errors import BackendContractBroken, ImageTooLarge, ServiceError
 from lookonce.inference.port import Candidates
 from lookonce.pipeline.request import Picture, Seen, rounded
+from lookonce.vision.fitting import decode_for
 from lookonce.vision.headers import Header, read_header, refuse_larger
-from lookonce.vision.images import decode
-from lookonce.vision.letterbox import Boxes, Geometry, ImageRGB, Placement, draw_onto, place, restore
+from lookonce.vision.letterbox import Boxes, Geometry, ImageRGB, Placement, draw_onto, pad, place, restore, window_of
 from lookonce.vision.nms import Suppression, suppress
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The largest request and the largest picture that are looked at."""
+    """The largest request and the largest picture that are looked at.
+
+    `scaled`: large JPEGs are decoded to a size nearer to the model's, and not exactly.
+    """
 
     max_bytes: int
     max_pixels: int
     max_images: int
+    scaled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +60,11 @@ class Preparing:
 def prepare(picture: Picture, canvas: ImageRGB, how: Preparing) -> Prepared:
     """Decode the picture and lay it onto `canvas`, [height, width, 3] of the model's input."""
     begun = time.perf_counter()
-    image = decode(picture, judged(picture, how.bounds))
+    header = judged(picture, how.bounds)
+    placement = place(header.size_wh, how.geometry)
+    image = decode_for(window_of(canvas, placement), picture, header, scaled=how.bounds.scaled)
     decoded = time.perf_counter()
-    placement = place((image.shape[1], image.shape[0]), how.geometry)
-    canvas[:] = how.geometry.pad_value
+    pad(canvas, placement, how.geometry.pad_value)
     draw_onto(canvas, image, placement)
     laid = time.perf_counter()
     return Prepared(placement, (decoded - begun) * 1e3, (laid - decoded) * 1e3)
@@ -91,8 +96,7 @@ def finish(candidates: Candidates, prepared: Sequence[Prepared], rule: Suppressi
 
 def _seen(kept: Boxes, picture: Prepared, *, normalized: bool) -> Seen:
     size_wh = picture.placement.source_wh
-    rows = kept.copy()
-    rows[:, :4] = restore(rows[:, :4], picture.placement)
+    kept[:, :4] = restore(kept[:, :4], picture.placement)
     if normalized:
-        rows[:, :4] /= np.array(size_wh * 2, np.float32)
-    return Seen(size_wh, rounded(rows, normalized=normalized).astype(np.float32), normalized)
+        kept[:, :4] /= np.array(size_wh * 2, np.float32)
+    return Seen(size_wh, rounded(kept, normalized=normalized).astype(np.float32), normalized)

@@ -11,14 +11,15 @@ def cxcywh_to_xyxy(boxes_cxcywh: Boxes) -> Boxes:
 
 
 def area(boxes_xyxy: Boxes) -> Boxes:
-    side = np.clip(boxes_xyxy[..., 2:] - boxes_xyxy[..., :2], 0, None)
+    side = np.maximum(boxes_xyxy[..., 2:] - boxes_xyxy[..., :2], 0)
     return np.asarray(side[..., 0] * side[..., 1], np.float32)
 
 
 def iou_matrix(first_xyxy: Boxes, second_xyxy: Boxes) -> Boxes:
     """Overlap of each box of `first` [M,4] with each of `second` [N,4], as [M,N]; 0 where both are empty."""
-    shared = _shared_side(first_xyxy[:, 0::2], second_xyxy[:, 0::2])
-    shared *= _shared_side(first_xyxy[:, 1::2], second_xyxy[:, 1::2])
+    first, second = np.ascontiguousarray(first_xyxy.T), np.ascontiguousarray(second_xyxy.T)
+    shared = _shared_side(first[0::2], second[0::2])
+    shared *= _shared_side(first[1::2], second[1::2])
     union = np.add.outer(area(first_xyxy), area(second_xyxy))
     union -= shared
     overlap: Boxes = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
@@ -26,7 +27,7 @@ def iou_matrix(first_xyxy: Boxes, second_xyxy: Boxes) -> Boxes:
 
 
 def _shared_side(first: Boxes, second: Boxes) -> Boxes:
-    """How long each stretch `from to` of `first` [M,2] and each of `second` [N,2] run together, as [M,N]."""
-    length = np.minimum.outer(first[:, 1], second[:, 1])
-    length -= np.maximum.outer(first[:, 0], second[:, 0])
+    """How long each stretch `from to` of `first` [2,M] and each of `second` [2,N] run together, as [M,N]."""
+    length: Boxes = np.minimum.outer(first[1], second[1])
+    length -= np.maximum.outer(first[0], second[0])
     return np.maximum(length, 0, out=length)

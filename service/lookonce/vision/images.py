@@ -51,29 +51,32 @@ def encode_png(image: ImageRGB) -> bytes:
     return bytes(png)
 
 
-def jpeg_to_rgb(data: Data, header: Header) -> Pixels:
+def jpeg_to_rgb(data: Data, header: Header, room: ImageRGB | None = None) -> Pixels:
+    """In `room` where there is some, which may be of a smaller size."""
     refuse_other_size(data, header)
     if header.many_scans:
         refuse_many_scans(data, header)
-    return by_libjpeg(data, header, strict=True)
+    return by_libjpeg(data, header, room, strict=True)
 
 
-def by_libjpeg(data: Data, header: Header, *, strict: bool) -> Pixels:
+def by_libjpeg(data: Data, header: Header, room: ImageRGB | None, *, strict: bool) -> Pixels:
     """Into room of the judged size and no more; `strict`: as long as libjpeg has nothing to say of it."""
-    size = header.height * header.width * 3
+    whole = header.height, header.width, 3
+    into = np.empty(whole, np.uint8) if room is None else room
+    height, width = (0, 0) if into.shape == whole else into.shape[:2]
     try:
-        exact: Pixels = simplejpeg.decode_jpeg(
-            data, "RGB", fastdct=False, fastupsample=False, buffer=np.empty(size, np.uint8), strict=strict
+        decoded: Pixels = simplejpeg.decode_jpeg(
+            data, "RGB", min_height=height, min_width=width, buffer=into.reshape(-1), strict=strict
         )
     except ValueError as error:
         if UNNAMED_SAMPLING in str(error):
             return on_white(by_opencv(data, Kind.JPEG, OPAQUE))
         if strict and any(word in str(error) for word in HARMLESS):
-            return by_libjpeg(data, header, strict=False)
+            return by_libjpeg(data, header, into, strict=False)
         if strict and not header.many_scans and bytes(data[-2:]) != END_OF_JPEG:
-            return by_libjpeg(bytes(data).removesuffix(END_OF_JPEG[:1]) + END_OF_JPEG, header, strict=True)
+            return by_libjpeg(bytes(data).removesuffix(END_OF_JPEG[:1]) + END_OF_JPEG, header, into, strict=True)
         raise damaged(Kind.JPEG) from error
-    return exact
+    return decoded
 
 
 def refuse_other_size(data: Data, header: Header) -> None:

@@ -56,18 +56,36 @@ def place(source_wh: tuple[int, int], geometry: Geometry) -> Placement:
 def letterbox(image: ImageRGB, geometry: Geometry) -> tuple[ImageRGB, Placement]:
     """The picture on the model's input, [height, width, 3], and where it lies there."""
     placement = place((image.shape[1], image.shape[0]), geometry)
-    canvas = np.full((geometry.height, geometry.width, 3), geometry.pad_value, np.uint8)
+    canvas = np.empty((geometry.height, geometry.width, 3), np.uint8)
+    pad(canvas, placement, geometry.pad_value)
     draw_onto(canvas, image, placement)
     return canvas, placement
 
 
 def draw_onto(canvas: ImageRGB, image: ImageRGB, placement: Placement) -> None:
-    width, height = placement.size_wh
-    window = canvas[placement.top : placement.top + height, placement.left : placement.left + width]
-    if placement.size_wh == placement.source_wh:
+    """A picture of the placement's source, or a smaller one of the same view; nothing where it lies there already."""
+    window = window_of(canvas, placement)
+    if np.may_share_memory(image, window):
+        return
+    if image.shape == window.shape:
         window[:] = image
         return
-    window[:] = cv2.resize(image, placement.size_wh, interpolation=cv2.INTER_LINEAR)
+    cv2.resize(image, placement.size_wh, dst=window, interpolation=cv2.INTER_LINEAR)
+
+
+def window_of(canvas: ImageRGB, placement: Placement) -> ImageRGB:
+    """The part of the canvas on which the picture is drawn."""
+    width, height = placement.size_wh
+    return canvas[placement.top : placement.top + height, placement.left : placement.left + width]
+
+
+def pad(canvas: ImageRGB, placement: Placement, value: int) -> None:
+    """Paint what the picture leaves free."""
+    right, bottom = placement.left + placement.size_wh[0], placement.top + placement.size_wh[1]
+    canvas[: placement.top] = value
+    canvas[bottom:] = value
+    canvas[placement.top : bottom, : placement.left] = value
+    canvas[placement.top : bottom, right:] = value
 
 
 def restore(boxes_xyxy: Boxes, placement: Placement) -> Boxes:
@@ -76,5 +94,5 @@ def restore(boxes_xyxy: Boxes, placement: Placement) -> Boxes:
     scale = np.array([placement.size_wh[0] / width, placement.size_wh[1] / height] * 2, np.float32)
     offset = np.array([placement.left, placement.top] * 2, np.float32)
     limit = np.array([width, height] * 2, np.float32)
-    clipped: Boxes = np.clip((boxes_xyxy - offset) / scale, np.float32(0), limit)
+    clipped: Boxes = np.minimum(np.maximum((boxes_xyxy - offset) / scale, np.float32(0)), limit)
     return clipped

@@ -30,12 +30,12 @@ def suppress(candidates: Boxes, rule: Suppression) -> Boxes:
 
     Rows that hold no number, as an overflow in half precision leaves them, are no detections.
     """
-    sound = np.isfinite(candidates).all(axis=1)
-    wanted = sound & (candidates[:, 4] >= rule.confidence) & (candidates[:, 5] >= 0)
+    likely = candidates[candidates[:, 4] >= rule.confidence]
+    wanted = np.isfinite(likely).all(axis=1) & (likely[:, 5] >= 0)
     if rule.classes:
-        wanted &= np.isin(candidates[:, 5], rule.classes)
-    confident = candidates[wanted]
-    if not rule.needed:
+        wanted &= np.isin(likely[:, 5], rule.classes)
+    confident = likely[wanted]
+    if not rule.needed or len(confident) < 2:
         return confident[: rule.max_detections]
     if rule.soft:
         return faded(confident, rule)
@@ -47,10 +47,11 @@ def greedy(rows: Boxes, rule: Suppression) -> NDArray[np.intp]:
     overlaps = iou_matrix(rows[:, :4], rows[:, :4]) > rule.iou
     if not rule.class_agnostic:
         overlaps &= rows[:, None, 5] == rows[None, :, 5]
+    np.fill_diagonal(overlaps, val=False)
     alive = np.ones(len(rows), bool)
-    for index in range(len(rows)):
+    for index in np.flatnonzero(overlaps.any(axis=1)):
         if alive[index]:
-            alive[index + 1 :] &= ~overlaps[index, index + 1 :]
+            alive[overlaps[index]] = False
     return np.flatnonzero(alive)
 
 

@@ -1,4 +1,4 @@
-"""The four adapters, each serving the same models: what `tests/live/models` describes, as ONNX and as scripts too."""
+"""The adapters, each serving the same models: what `tests/live/models` describes, as ONNX and as scripts too."""
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -10,9 +10,11 @@ from onnx import TensorProto, helper
 
 from lookonce.card import Card
 from lookonce.errors import BackendContractBroken
+from lookonce.inference.colocated import Colocated
 from lookonce.inference.embedded import Embedded
 from lookonce.inference.fake import Fake
 from lookonce.inference.port import Call, Candidates, Inference, ServedModel
+from lookonce.inference.shared import Canvases
 from lookonce.inference.spread import Spread
 from lookonce.inference.triton import Triton
 
@@ -102,7 +104,25 @@ def onnx_repository(lay_onnx: LayOnnx, tmp_path_factory: pytest.TempPathFactory)
     return repository
 
 
-@pytest.fixture(params=["fake", "embedded", "triton", "spread"])
+async def _triton(url: str) -> Inference:
+    return Triton(url)
+
+
+async def _spread(url: str) -> Inference:
+    return Spread([Triton(url), Triton(url)])
+
+
+async def _colocated(url: str) -> Inference:
+    """Once it has looked at a model its memory is there."""
+    opened = Colocated(url, Canvases(8, lambda _event, _facts: None))
+    await opened.served("echo")
+    return opened
+
+
+ADAPTERS = {"triton": _triton, "spread": _spread, "colocated": _colocated}
+
+
+@pytest.fixture(params=["fake", "embedded", "triton", "spread", "colocated"])
 async def inference(
     request: pytest.FixtureRequest, card_of: Callable[..., Card], onnx_repository: Path
 ) -> AsyncIterator[Inference]:
@@ -115,6 +135,6 @@ async def inference(
         opened = Embedded(onnx_repository)
     else:
         url = request.getfixturevalue("local_triton").endpoint.grpc_url
-        opened = Triton(url) if kind == "triton" else Spread([Triton(url), Triton(url)])
+        opened = await ADAPTERS[kind](url)
     yield opened
     await opened.close()

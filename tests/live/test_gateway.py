@@ -33,9 +33,10 @@ def triton(triton_environment: Environment, plan_for: Callable[..., Plan]) -> It
         yield started
 
 
-@pytest.fixture(scope="module")
-async def ports(triton: LocalTriton) -> AsyncIterator[Ports]:
-    settings = read_settings(triton={"url": triton.endpoint.grpc_url}, timeouts={"request_s": 30}, **OPEN)
+@pytest.fixture(scope="module", params=["grpc", "shared-memory"])
+async def ports(triton: LocalTriton, request: pytest.FixtureRequest) -> AsyncIterator[Ports]:
+    server = {"url": triton.endpoint.grpc_url, "transport": request.param}
+    settings = read_settings(triton=server, timeouts={"request_s": 30}, **OPEN)
     gateway = build(settings)
     async with running(gateway) as opened:
         await gateway.service.detector.catalogue.looked.wait()

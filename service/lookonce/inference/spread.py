@@ -13,7 +13,9 @@ from typing import Final, TypeVar
 
 from lookonce.card import Card
 from lookonce.errors import BackendContractBroken, BackendUnavailable, DeadlineExceeded, NotServed, ServiceError
+from lookonce.inference.colocated import Colocated
 from lookonce.inference.port import Call, Candidates, Images, Inference, ServedModel, sendable
+from lookonce.inference.shared import Canvases
 from lookonce.inference.triton import Triton
 
 T = TypeVar("T")
@@ -22,9 +24,12 @@ PATIENT_S: Final = 1.0
 """Whoever was silent for so long may be gone; of a caller in a hurry nothing is learned."""
 
 
-def inference_for(urls: Sequence[str]) -> Inference:
-    """Triton at each of these addresses; behind one name (`dns:///…`) gRPC itself goes round."""
-    members = [Triton(url) for url in dict.fromkeys(urls)]
+def inference_for(urls: Sequence[str], canvases: Canvases | None = None) -> Inference:
+    """Triton at each of these addresses; behind one name (`dns:///…`) gRPC itself goes round.
+
+    With `canvases`, those that are on this machine read pictures where they were laid.
+    """
+    members = [Colocated(url, canvases) if canvases else Triton(url) for url in dict.fromkeys(urls)]
     return members[0] if len(members) == 1 else Spread(members)
 
 

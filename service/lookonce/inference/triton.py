@@ -72,14 +72,21 @@ class Triton:
         return fresh_canvas(card, images)
 
     async def infer(self, call: Call) -> Candidates:
-        request = _request(sendable(call))
+        sendable(call)
         with self._asking(Asked(self._url, call.card.name, call.timeout_s)):
-            answer = await self._model_infer(request, timeout=call.timeout_s, metadata=_metadata(call))
+            answer = await self._answer(call)
         return checked(_candidates(answer, call), call)
 
     async def close(self) -> None:
         self._is_closed = True
         await self._channel.close(None)
+
+    async def _answer(self, call: Call) -> ModelInferResponse:
+        return await self._send(_whole(call), call)
+
+    async def _send(self, request: bytes, call: Call) -> ModelInferResponse:
+        answer: ModelInferResponse = await self._model_infer(request, timeout=call.timeout_s, metadata=_metadata(call))
+        return answer
 
     @contextmanager
     def _asking(self, asked: Asked) -> Iterator[None]:
@@ -98,16 +105,23 @@ class Triton:
             raise closed from error
 
 
-def _request(call: Call) -> bytes:
+def _whole(call: Call) -> bytes:
     """The request as it travels. The pixels are appended as protobuf would write them, for it copies them thrice."""
-    request = ModelInferRequest(model_name=call.card.name, model_version=str(call.card.version), id=call.request_id)
     pixels = np.ascontiguousarray(call.images) if call.card.raw is None else picture_of(call, call.card.raw)
-    request.inputs.add(name=call.card.input_tensor.name, datatype=call.card.input_tensor.type, shape=pixels.shape)
+    head = envelope(call, pixels.shape).SerializeToString()
+    return b"".join((head, _RAW_INPUT_CONTENTS, _varint(pixels.nbytes), pixels.data))
+
+
+def envelope(call: Call, shape: tuple[int, ...]) -> ModelInferRequest:
+    """All of the request but its pixels."""
+    request = ModelInferRequest(model_name=call.card.name, model_version=str(call.card.version), id=call.request_id)
+    tensor = call.card.input_tensor
+    request.inputs.add(name=tensor.name, datatype=tensor.type, shape=shape)
     for output in call.card.output_tensors:
         request.outputs.add(name=output.name)
     request.parameters["timeout"].int64_param = math.ceil(call.timeout_s * 1e6)
     request.parameters["priority"].uint64_param = call.priority
-    return b"".join((request.SerializeToString(), _RAW_INPUT_CONTENTS, _varint(pixels.nbytes), pixels.data))
+    return request
 
 
 def _varint(number: int) -> bytes:

@@ -65,7 +65,7 @@ def test_settings_are_frozen() -> None:
         ({"LOOKONCE_TIMEOUTS__MAX_REQUEST_S": "1"}, "LOOKONCE_TIMEOUTS__REQUEST_S is 5 and may not be above"),
         ({"LOOKONCE_SERVER__HTTP_PORT": "8081"}, "are 8081, 8081 and 8082; give each a port of its own"),
         ({"LOOKONCE_ADMIN__PORT": "8080"}, "are 8080, 8081 and 8080; give each a port of its own"),
-        ({"LOOKONCE_TRITON": "host:8001"}, "LOOKONCE_TRITON, which is no setting; did you mean LOOKONCE_TRITON__URL?"),
+        ({"LOOKONCE_TRITON": "host:8001"}, "LOOKONCE_TRITON, which is no setting; did you mean LOOKONCE_TRITON__URL"),
         ({"LOOKONCE_LOGS": "debug"}, "LOOKONCE_LOGS, which is no setting; did you mean LOOKONCE_LOGS__LEVEL or"),
         ({"lookonce_logs": "debug"}, "lookonce_logs, which is no setting; did you mean LOOKONCE_LOGS__LEVEL or"),
         ({"LOOKONCE_KEYS": "{}"}, "LOOKONCE_KEYS, which is no setting; did you mean LOOKONCE_KEYS__FILE or"),

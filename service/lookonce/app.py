@@ -16,6 +16,7 @@ from lookonce.access.gate import Gate, OpenGate
 from lookonce.access.keyring import Keyring
 from lookonce.errors import SettingsRefused
 from lookonce.inference.port import Inference
+from lookonce.inference.shared import Canvases
 from lookonce.inference.spread import inference_for
 from lookonce.logs import logger
 from lookonce.pipeline.admission import Admission
@@ -73,7 +74,7 @@ def build(settings: Settings, inference: Inference | None = None) -> Gateway:
     log = logger(settings.logs.level, settings.logs.format)
     pem, tls = pem_of(settings.tls), context_of(settings.tls)
     gate, gate_keepers = _gate(settings, log)
-    detector = detector_of(settings, inference or inference_for(settings.triton.url), log)
+    detector = detector_of(settings, inference or _inference(settings, log), log)
     service = _service(settings, detector, gate, log)
     reading = Reading(detector.bounds, settings.timeouts.body_s, _fetcher(settings))
     routers = [api.router(service, reading) for api in API]
@@ -89,6 +90,12 @@ def build(settings: Settings, inference: Inference | None = None) -> Gateway:
     return Gateway(settings, service, public, admin_app(service, registry), (look_again, *gate_keepers), tls, pem)
 
 
+def _inference(settings: Settings, log: BoundLogger) -> Inference:
+    shares = settings.triton.transport == "shared-memory"
+    canvases = Canvases(settings.limits.max_in_flight, lambda event, facts: log.info(event, **facts))
+    return inference_for(settings.triton.url, canvases if shares else None)
+
+
 def detector_of(settings: Settings, inference: Inference, log: BoundLogger) -> Detector:
     limits, models = settings.limits, settings.models
     return Detector(
@@ -96,7 +103,12 @@ def detector_of(settings: Settings, inference: Inference, log: BoundLogger) -> D
         Catalogue(inference, models.default, models.names, lambda event, facts: log.info(event, **facts)),
         Admission(limits.max_in_flight),
         Workers(limits.threads),
-        Bounds(limits.max_bytes, limits.max_pixels, min(limits.max_images, limits.max_in_flight)),
+        Bounds(
+            limits.max_bytes,
+            limits.max_pixels,
+            min(limits.max_images, limits.max_in_flight),
+            scaled=settings.decoding.scaled,
+        ),
     )
 
 

@@ -1,6 +1,7 @@
 """The gateway's life: open its doors, serve, and on a signal leave in good order."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -12,6 +13,7 @@ from lookonce.app import GOODBYE_S, Gateway
 from lookonce.doors import Address, Door, door, opened
 from lookonce.errors import LookOnceError
 from lookonce.logs import adopt_libraries
+from lookonce.memory import keep_freed_memory
 
 SLACK_BYTES: Final = 2**16
 """So that a frame that is a little too large is answered, where a larger one ends its stream."""
@@ -31,6 +33,7 @@ class Ports:
 
 async def serve(gateway: Gateway, tell: Callable[[Ports], None]) -> None:
     """Serve until SIGTERM or Ctrl-C; each one after it cuts short what is being waited for then."""
+    keep_freed_memory()
     adopt_libraries(gateway.service.log)
     signals = Signals()
     loop = asyncio.get_running_loop()
@@ -47,7 +50,14 @@ async def serve(gateway: Gateway, tell: Callable[[Ports], None]) -> None:
 
 async def _tell_when_looked(gateway: Gateway, tell: Callable[[], None]) -> None:
     await gateway.service.detector.catalogue.looked.wait()
+    _settle()
     tell()
+
+
+def _settle() -> None:
+    """What has been made so far stays until the end, so the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 async def _drain(gateway: Gateway, signals: Signals) -> None:

@@ -65,6 +65,9 @@ class TritonServer(Group):
     url: Words = Field(
         ("127.0.0.1:8001",), min_length=1, description="host:port, several with commas between, or dns:///host:port."
     )
+    transport: Literal["grpc", "shared-memory"] = Field(
+        "grpc", description="How pictures get there; shared-memory needs a Triton on this machine, else it is gRPC too."
+    )
 
     split = field_validator("url", mode="before")(words)
     reach = field_validator("url")(endpoints)
@@ -90,6 +93,12 @@ class Limits(Group):
     max_streams: Count = Field(64, description="WebSocket and gRPC streams open at once.")
     threads: int = Field(
         0, ge=0, le=1024, description="Threads that decode; 0 is one for each CPU this process may use."
+    )
+
+
+class Decoding(Group):
+    scaled: bool = Field(
+        False, description="Decode a JPEG of twice the model's size or more to less: sooner, and boxes move a little."
     )
 
 
@@ -142,6 +151,7 @@ class Settings(BaseSettings):
     triton: TritonServer = TritonServer()
     models: Models = Models()
     limits: Limits = Limits()
+    decoding: Decoding = Decoding()
     timeouts: Timeouts = Timeouts()
     keys: Keys = Keys()
     tls: Tls = Tls()

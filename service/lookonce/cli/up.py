@@ -57,7 +57,8 @@ def up(
         return
     ports = TritonPorts(triton_http_port, triton_grpc_port, triton_metrics_port)
     refuse_taken(ports)
-    settings = _settings(triton={"url": f"{LOOPBACK}:{ports.grpc}"}, **own)
+    transport = None if "LOOKONCE_TRITON__TRANSPORT" in os.environ else "shared-memory"
+    settings = _settings(triton={"url": f"{LOOPBACK}:{ports.grpc}", "transport": transport}, **own)
     for address in addresses_of(settings):
         listen(address).close()
     with console.progress() as report:

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from lookonce.errors import Overloaded
@@ -27,18 +26,21 @@ class Admission:
     def limit_for_patient(self) -> int:
         return max(1, self.limit * 3 // 4)
 
-    @asynccontextmanager
-    async def room_for(self, images: int, *, patient: bool) -> AsyncIterator[None]:
-        wanted = min(images, self.limit_for_patient if patient else self.limit)
+    def room_for(self, images: int, *, patient: bool) -> "Room":
+        return Room(self, min(images, self.limit_for_patient if patient else self.limit), patient)
+
+    async def enter(self, images: int, *, patient: bool) -> None:
         if patient:
-            await self._wait(wanted)
+            await self._wait(images)
         else:
-            self.refuse_when_full(wanted)
-            self.in_flight += wanted
-        try:
-            yield
-        finally:
-            self._leave(wanted, patient=patient)
+            self.refuse_when_full(images)
+            self.in_flight += images
+
+    def leave(self, images: int, *, patient: bool) -> None:
+        self.in_flight -= images
+        self._patient -= images if patient else 0
+        self._call_next()
+        self._left.set()
 
     def refuse_when_full(self, images: int = 1) -> None:
         if self.in_flight + images > self.limit:
@@ -65,17 +67,11 @@ class Admission:
     def _give_up(self, images: int, turn: asyncio.Future[None]) -> None:
         """Whoever goes away in the moment of being called has its room already; others may have been passed over."""
         if not turn.cancelled():
-            self._leave(images, patient=True)
+            self.leave(images, patient=True)
             return
         with suppress(ValueError):
             self._line.remove((images, turn))
         self._call_next()
-
-    def _leave(self, images: int, *, patient: bool) -> None:
-        self.in_flight -= images
-        self._patient -= images if patient else 0
-        self._call_next()
-        self._left.set()
 
     def _call_next(self) -> None:
         """Whoever was cancelled and has not noticed yet takes no room."""
@@ -91,3 +87,18 @@ class Admission:
     def _let_in(self, images: int) -> None:
         self.in_flight += images
         self._patient += images
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Held while the block lasts."""
+
+    admission: Admission
+    images: int
+    patient: bool
+
+    async def __aenter__(self) -> None:
+        await self.admission.enter(self.images, patient=self.patient)
+
+    async def __aexit__(self, *_raised: object) -> None:
+        self.admission.leave(self.images, patient=self.patient)

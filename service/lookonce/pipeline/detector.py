@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from lookonce.pipeline.stages import Bounds, Prepared, Preparing, finish, labell
 from lookonce.pipeline.workers import Workers
 
 T = TypeVar("T")
+FEW_ROWS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +58,22 @@ class Detector:
 
     async def _look(self, request: Request, card: Card, to_seen: Callable[..., list[Seen]]) -> Answer:
         begun = time.perf_counter()
-        async with self.inference.canvas(card, len(request.pictures)) as canvas:
+        async with self.workers.place() as place, self.inference.canvas(card, len(request.pictures)) as canvas:
             prepared = await self._prepare(request, canvas, card)
+            place.give_up()
             good = [each for each in prepared if isinstance(each, Prepared)]
             asked = time.perf_counter()
             candidates = labelled(await self._infer(request, card, _good_rows(canvas, prepared)), card)
         answered = time.perf_counter()
-        seen = await self.workers.run(to_seen, candidates, good)
+        seen = await self._finish(candidates, partial(to_seen, candidates, good))
         ended = time.perf_counter()
         timings = _timings(good, answered - asked, ended - answered, ended - begun)
         return Answer(card, _in_place(prepared, seen), timings)
+
+    async def _finish(self, candidates: Candidates, to_seen: Callable[[], list[Seen]]) -> list[Seen]:
+        """At once where there is little to do: a thread costs more than that."""
+        scored = int(np.count_nonzero(candidates[..., 4]))
+        return to_seen() if scored <= FEW_ROWS else await self.workers.run(to_seen)
 
     async def _prepare(self, request: Request, canvas: Images, card: Card) -> list[Prepared | ServiceError]:
         jobs = zip(request.pictures, canvas, strict=True)
@@ -87,7 +94,10 @@ class Detector:
 
 async def _together(work: Iterable[Awaitable[T]]) -> list[T]:
     """All of it at once; when one fails or the caller goes away, what has not begun never begins."""
-    tasks = [asyncio.ensure_future(each) for each in work]
+    pieces = list(work)
+    if len(pieces) == 1:
+        return [await pieces[0]]
+    tasks = [asyncio.ensure_future(each) for each in pieces]
     try:
         return await asyncio.gather(*tasks)
     finally:

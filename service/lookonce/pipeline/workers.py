@@ -14,6 +14,8 @@ import cv2
 from lookonce.errors import Draining
 
 T = TypeVar("T")
+AHEAD: Final = 2
+"""Requests that stand ready for when a thread is free."""
 
 CGROUP_V2: Final = Path("/sys/fs/cgroup/cpu.max")
 CGROUP_V1: Final = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
@@ -32,6 +34,11 @@ class Workers:
         self.count = threads or cpus()
         self._threads = ThreadPoolExecutor(self.count, "pictures")
         self._free = asyncio.Semaphore(self.count)
+        self._places = asyncio.Semaphore(self.count + AHEAD)
+
+    def place(self) -> "Place":
+        """In the line before the threads, for a whole request: who is further behind takes no memory for pixels yet."""
+        return Place(self._places)
 
     async def run(self, work: Callable[..., T], *given: object) -> T:
         """The outcome of `work`. What has begun cannot be stopped: whoever is cancelled goes when it has ended.
@@ -51,6 +58,26 @@ class Workers:
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Place:
+    """Held until it is given up, and no longer than the block lasts."""
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places, self._is_held = places, False
+
+    async def __aenter__(self) -> "Place":
+        await self._places.acquire()
+        self._is_held = True
+        return self
+
+    async def __aexit__(self, *_raised: object) -> None:
+        self.give_up()
+
+    def give_up(self) -> None:
+        if self._is_held:
+            self._is_held = False
+            self._places.release()
 
 
 async def _ended(working: asyncio.Future[Any]) -> None:

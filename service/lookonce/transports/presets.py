@@ -7,12 +7,11 @@ sides where `normalized` was asked for, in every shape alike.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import Final, TypeAlias, TypeVar
 from uuid import NAMESPACE_OID, uuid5
 
 from lookonce.errors import ServiceError
-from lookonce.pipeline.request import Answer, Seen
+from lookonce.pipeline.request import Answer, Seen, Timings
 from lookonce.transports.status import problem
 
 T = TypeVar("T")
@@ -25,7 +24,7 @@ def native(answer: Answer, request_id: str) -> Json:
     """Our own; several pictures stand under `results`."""
     card = answer.card
     model = {"name": card.name, "version": card.version, "digest": card.served_sha256}
-    spent_ms = {stage: round(took_ms, 3) for stage, took_ms in asdict(answer.timings_ms).items()}
+    spent_ms = {stage: round(getattr(answer.timings_ms, stage), 3) for stage in Timings.__slots__}
     results = _each(answer, request_id, lambda _place, seen: native_one(seen, card.labels))
     found = results[0] if len(results) == 1 else {"results": results}
     return {"request_id": request_id, "model": model, **found, "timings_ms": spent_ms}

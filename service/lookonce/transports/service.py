@@ -1,8 +1,8 @@
 """What every transport stands on."""
 
 import asyncio
+import random
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -79,5 +79,5 @@ class Service:
 
 
 def request_id_from(given: str | None) -> str:
-    """The caller's own id where it can stand in a log line; else a new one."""
-    return given if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    """The caller's own id where it can stand in a log line; else a new one, which need not be hard to guess."""
+    return given if given and _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(64):016x}"

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lookonce.errors import Overloaded
+from lookonce.transports.http.heads import text
 
 
 @dataclass(slots=True)
@@ -63,12 +63,10 @@ class Weighing:
             return await self.app(scope, receive, send)
         with self.scales.load() as load:
             scope.setdefault("state", {})["load"] = load
-            return await self.app(scope, _weighed(receive, load, Headers(scope=scope)), send)
+            return await self.app(scope, _weighed(receive, load, text(scope, b"content-length") or ""), send)
 
 
-def _weighed(receive: Receive, load: Load, headers: Headers) -> Receive:
-    declared = headers.get("content-length", "")
-
+def _weighed(receive: Receive, load: Load, declared: str) -> Receive:
     async def weighed() -> Message:
         if load.size_bytes == 0 and declared.isdecimal():
             load.refuse_early(int(declared))

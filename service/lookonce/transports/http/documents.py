@@ -4,8 +4,13 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from fastapi import FastAPI
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lookonce.transports.http.annotated import JPEG, PNG, STYLES
 from lookonce.transports.http.schemas import PUBLISHED
@@ -230,7 +235,21 @@ READY: Final[Json] = {
 
 
 class Documented(FastAPI):
-    """FastAPI, whose document also holds the bodies that no route function declares."""
+    """FastAPI, whose document also holds the bodies that no route function declares, and whose rim is ours."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Ours, and what FastAPI's routes cannot do without: of limits and error pages we have our own."""
+        needed = [
+            Middleware(ExceptionMiddleware, handlers=self.exception_handlers),
+            Middleware(AsyncExitStackMiddleware),
+        ]
+        app: ASGIApp = self.router
+        for layer, args, options in reversed([*self.user_middleware, *needed]):
+            app = layer(app, *args, **options)
+        return app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await Starlette.__call__(self, scope, receive, send)
 
     def openapi(self) -> Json:
         if self.openapi_schema is None:

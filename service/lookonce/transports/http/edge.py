@@ -4,13 +4,13 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lookonce.transports.http.heads import text
 from lookonce.transports.http.problems import GONE, refusal
 from lookonce.transports.service import request_id_from
 
@@ -19,24 +19,23 @@ QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """What is asked every few seconds and says nothing new."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Sending:
-    """`send`, which adds the request's id and remembers the status."""
+    """`send`, which adds the request's id and writes the status into the request's state."""
 
     send: Send
-    request_id: str
-    status: int | None = None
+    state: dict[str, Any]
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = int(message["status"])
-            MutableHeaders(raw=message["headers"])["X-Request-Id"] = self.request_id
+            self.state["status"] = int(message["status"])
+            message["headers"].append((b"x-request-id", self.state["request_id"].encode()))
         await self.send(message)
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """Leaves `request_id`, `traceparent` and `facts` (for the log line) in the scope's state."""
+    """Leaves `request_id`, `traceparent`, `facts` (for the log line) and the `status` sent in the scope's state."""
 
     app: ASGIApp
     log: structlog.stdlib.BoundLogger
@@ -45,14 +44,13 @@ class Edge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
             return await self.app(scope, receive, send)
-        headers = Headers(scope=scope)
         state = scope.setdefault("state", {})
-        state["request_id"] = request_id_from(headers.get("x-request-id"))
-        state["traceparent"] = traceparent_from(headers.get("traceparent"))
+        state["request_id"] = request_id_from(text(scope, b"x-request-id"))
+        state["traceparent"] = traceparent_from(text(scope, b"traceparent"))
         state["facts"] = {}
         if scope["type"] == "websocket":
             return await self.app(scope, receive, send)
-        return await self._answer(dict(scope), receive, Sending(send, state["request_id"]))
+        return await self._answer(dict(scope), receive, Sending(send, state))
 
     async def _answer(self, scope: Scope, receive: Receive, sending: Sending) -> None:
         """HEAD is GET, of whose answer the server sends no body."""
@@ -61,9 +59,9 @@ class Edge:
         try:
             await self.app(scope, receive, sending)
         finally:
-            self._tell(method, scope, sending.status or GONE, took_s=time.perf_counter() - begun)
+            self._tell(method, scope, took_s=time.perf_counter() - begun)
 
-    def _tell(self, method: str, scope: Scope, status: int, *, took_s: float) -> None:
+    def _tell(self, method: str, scope: Scope, *, took_s: float) -> None:
         route = route_of(scope)
         if not self.tells or route in QUIET:
             return
@@ -74,7 +72,7 @@ class Edge:
             "request",
             method=method,
             route=route,
-            status=status,
+            status=state.get("status", GONE),
             took_ms=round(took_s * 1e3, 3),
             request_id=state["request_id"],
             **{name: fact for name, fact in facts.items() if fact is not None},
@@ -91,14 +89,13 @@ class Mishaps:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        sending = Sending(send, scope["state"]["request_id"])
         try:
-            return await self.app(scope, receive, sending)
+            return await self.app(scope, receive, send)
         except Exception as bug:
-            self.log.exception("bug", request_id=sending.request_id)
-            if sending.status is not None:
+            self.log.exception("bug", request_id=scope["state"]["request_id"])
+            if "status" in scope["state"]:
                 raise
-            return await refusal(Request(scope), bug)(scope, receive, sending)
+            return await refusal(Request(scope), bug)(scope, receive, send)
 
 
 def route_of(scope: Scope) -> str:

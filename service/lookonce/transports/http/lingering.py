@@ -4,8 +4,10 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lookonce.transports.http.heads import header
 
 LINGER_S: Final = 5.0
 
@@ -21,7 +23,7 @@ class Lingering:
         self._linger_s = linger_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not _has_body(Headers(scope=scope)):
+        if scope["type"] != "http" or not _has_body(scope):
             return await self._app(scope, receive, send)
         exchange = _Exchange(receive, send)
         await self._app(scope, exchange.receive, exchange.send)
@@ -59,5 +61,5 @@ class _Exchange:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _has_body(headers: Headers) -> bool:
-    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+def _has_body(scope: Scope) -> bool:
+    return header(scope, b"content-length") not in {None, b"0"} or header(scope, b"transfer-encoding") is not None

@@ -6,13 +6,12 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from lookonce.errors import InvalidOptions, ServiceError, Unauthenticated
+from lookonce.errors import ServiceError, Unauthenticated
 from lookonce.transports.http.gone import CallerGone
 from lookonce.transports.status import problem, retry_after_s
 
@@ -35,13 +34,6 @@ def headers_of(error: BaseException) -> dict[str, str]:
 
 async def refuse(request: Request, error: Exception) -> Response:
     return refusal(request, error)
-
-
-async def refuse_parameters(request: Request, error: Exception) -> Response:
-    """A part of the path that is no number, say."""
-    assert isinstance(error, RequestValidationError)  # noqa: S101
-    first = error.errors()[0]
-    return refusal(request, InvalidOptions(f"{first['loc'][-1]}: {first['msg']}; correct it."))
 
 
 async def refuse_route(request: Request, error: Exception) -> Response:
@@ -78,7 +70,6 @@ async def leave_alone(request: Request, _error: Exception) -> Response:
 ANSWERS: Final[dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]]] = {
     ServiceError: refuse,
     CallerGone: leave_alone,
-    RequestValidationError: refuse_parameters,
     HTTPException: refuse_route,
 }
 """Each kind of exception with what answers it. Everything else is a bug, which the edge logs."""

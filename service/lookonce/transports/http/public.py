@@ -5,16 +5,16 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
-from prometheus_fastapi_instrumentator import Instrumentator
 from starlette.routing import BaseRoute, WebSocketRoute
 
 from lookonce.transports.http.admin import metrics, probes
 from lookonce.transports.http.documents import Documented
-from lookonce.transports.http.edge import QUIET, Edge, Mishaps
+from lookonce.transports.http.edge import Edge, Mishaps
 from lookonce.transports.http.lingering import Lingering
 from lookonce.transports.http.loopback import KnownPages
 from lookonce.transports.http.manual import manual
 from lookonce.transports.http.problems import ANSWERS, refuse_stream
+from lookonce.transports.http.watching import watch
 from lookonce.transports.service import Service
 from lookonce.transports.weighing import Weighing
 
@@ -40,7 +40,7 @@ def public_app(
     """`routers` hold the API, `routes` what else stands on the port: streams and pages."""
     app = Documented(openapi_url=None, redirect_slashes=False, exception_handlers=dict(ANSWERS))
     for router in (*routers, probes(service), manual(app), *([metrics(registry)] if shown.metrics else [])):
-        app.include_router(router)
+        app.router.routes.extend(router.routes)
     app.router.routes.extend([*routes, WebSocketRoute("/{path:path}", refuse_stream)])
     app.add_middleware(Weighing, scales=service.scales)
     app.add_middleware(Mishaps, log=service.log)
@@ -49,10 +49,3 @@ def public_app(
     watch(app, registry)
     app.add_middleware(Lingering)
     return app
-
-
-def watch(app: FastAPI, registry: CollectorRegistry) -> None:
-    """Count requests by route template, never by what a caller wrote."""
-    quiet = [f"^{path}$" for path in sorted(QUIET)]
-    watching = Instrumentator(should_group_status_codes=False, excluded_handlers=quiet, registry=registry)
-    watching.instrument(app)

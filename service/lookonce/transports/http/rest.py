@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Annotated, Final
 
 import orjson
 from fastapi import APIRouter, Path
+from pydantic.config import JsonDict
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,6 +17,7 @@ from lookonce.pipeline.deadline import in_time
 from lookonce.pipeline.request import Answer, Options, Timings
 from lookonce.transports.credentials import key_from_headers
 from lookonce.transports.http.annotated import IMAGE, STYLES, drawn
+from lookonce.transports.http.bare import Bare
 from lookonce.transports.http.documents import MODEL, MODELS, detecting
 from lookonce.transports.http.entrance import turn
 from lookonce.transports.http.gone import unless_gone
@@ -31,12 +32,14 @@ FIELDS: Final = dict.fromkeys([*(option.name for option in OPTIONS), "format"])
 SHORT_ROWS: Final = 300
 """Written in less than a millisecond or two."""
 TIMEOUT: Final = "X-Request-Timeout-Ms"
+NUMBER: Final[JsonDict] = {"type": "integer", "minimum": 1}
+LONGEST_NUMBER: Final = 9
 ModelName = Annotated[str, Path(description="A name that GET /v1/models tells.", examples=["shapes"])]
-Version = Annotated[int, Path(ge=1, description="One of the model's versions.", examples=[1])]
+Version = Annotated[str, Path(description="One of the model's versions.", json_schema_extra=NUMBER, examples=[1])]
 
 
 def router(service: Service, reading: Reading) -> APIRouter:
-    routes, detection, listing = APIRouter(), Detection(service, reading), Listing(service)
+    routes, detection, listing = APIRouter(route_class=Bare), Detection(service, reading), Listing(service)
     longest_ms, most = service.patience.max_request_s * 1e3, reading.bounds.max_images
     said = detecting(max_request_ms=longest_ms, max_images=most)
     for path, name, detect in (
@@ -73,7 +76,7 @@ class Detection:
 
     async def by_version(self, request: Request, model: ModelName, version: Version) -> Response:
         """Detect objects with one version of a model."""
-        return await self._detect(request, model, version)
+        return await self._detect(request, model, version_from(version))
 
     async def _detect(self, request: Request, model: str | None = None, version: int | None = None) -> Response:
         """What can be refused is refused before the body is read."""
@@ -109,17 +112,18 @@ class Detection:
             raise InvalidOptions("format: image draws one picture; send one, or ask for json.")
         answer = await self.service.detect(wanted, caller)
         request.state.facts.update(model=answer.card.name, version=answer.card.version)
-        async with in_time(wanted.until):
-            body, media_type = await self._written(answer, style, wanted, request.headers.get("accept", ""))
+        body, media_type = await self._written(answer, style, wanted, request.headers.get("accept", ""))
         return Response(body, headers={"Server-Timing": server_timing(answer.timings_ms)}, media_type=media_type)
 
     async def _written(self, answer: Answer, style: str, wanted: pipeline.Request, accepted: str) -> tuple[bytes, str]:
         """A short answer is written at once; a long one, or a picture, on a thread."""
+        if style != IMAGE and answer.rows <= SHORT_ROWS:
+            return written(answer, style, wanted.request_id), JSON
         run = self.service.detector.workers.run
-        if style == IMAGE:
-            return await run(drawn, *wanted.pictures, answer.only(), answer.card.labels, accepted)
-        write = partial(written, answer, style, wanted.request_id)
-        return (write() if answer.rows <= SHORT_ROWS else await run(write)), JSON
+        async with in_time(wanted.until):
+            if style == IMAGE:
+                return await run(drawn, *wanted.pictures, answer.only(), answer.card.labels, accepted)
+            return await run(written, answer, style, wanted.request_id), JSON
 
     def _until(self, request: Request) -> float | None:
         """A time that the caller names counts from its arrival; the one of the settings from when its body has come."""
@@ -152,8 +156,16 @@ class Listing:
             return Response(orjson.dumps(facts_of(served)), media_type=JSON)
 
 
+def version_from(said: str) -> int:
+    if not said.isascii() or not said.isdecimal() or len(said) > LONGEST_NUMBER or not int(said):
+        raise InvalidOptions(f"version: {short(said)} is no whole number above 0; correct it.")
+    return int(said)
+
+
 def fields_of(request: Request) -> dict[str, object]:
     """The query, in which each name may stand once."""
+    if not request.scope["query_string"]:
+        return {}
     fields: dict[str, object] = {}
     for name, value in request.query_params.multi_items():
         if name in fields:

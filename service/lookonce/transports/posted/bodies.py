@@ -7,15 +7,15 @@ every other part is an option.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from lookonce.errors import ImageFetchFailed, ImageTooLarge, InvalidImage, ServiceError, SlowBody, UnsupportedMedia
+from lookonce.pipeline.deadline import in_time
 from lookonce.pipeline.request import Picture
 from lookonce.pipeline.stages import Bounds
 from lookonce.transports.http.gone import CallerGone, unless_gone
@@ -55,14 +55,14 @@ _Read: TypeAlias = Callable[[Request, Bounds], Awaitable[Envelope]]
 async def read_posted(request: Request, reading: Reading) -> Posted:
     """Raises BadRequest for a body that cannot be taken, and CallerGone when the caller hangs up."""
     read = _way_to_read(request.headers)
-    async with _in_time(reading.body_s):
+    async with _come_within(reading.body_s):
         envelope = await read(request, reading.bounds)
     return Posted(await with_fetched(request, envelope.images, reading.fetcher), envelope.fields)
 
 
 async def read_whole(request: Request, max_bytes: int, body_s: float) -> bytes:
     """The body as it is. Raises ImageTooLarge, SlowBody and CallerGone."""
-    async with _in_time(body_s):
+    async with _come_within(body_s):
         return await _whole(request, max_bytes)
 
 
@@ -99,9 +99,9 @@ async def _read_picture(request: Request, bounds: Bounds) -> Envelope:
 async def _read_form(request: Request, bounds: Bounds) -> Envelope:
     form = FormReader(request.headers["content-type"], bounds)
     pictures, fields = bounds.max_images * (bounds.max_bytes + FRAME_BYTES), MAX_FIELDS * MAX_FIELD_BYTES
-    async with aclosing(_chunks(request, pictures + fields)) as chunks:
-        async for chunk in chunks:
-            form.feed(chunk)
+    body = Body(request, pictures + fields)
+    while body.goes_on:
+        form.feed(await body.next())
     return form.envelope()
 
 
@@ -122,27 +122,33 @@ _READS: Final[dict[str, _Read]] = {
 
 
 async def _whole(request: Request, max_bytes: int) -> bytes:
-    async with aclosing(_chunks(request, max_bytes)) as stream:
-        chunks = [chunk async for chunk in stream]
+    body = Body(request, max_bytes)
+    chunks = []
+    while body.goes_on:
+        chunks.append(await body.next())
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def _chunks(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
-    """The body as it comes; refused for the length it declares, or as soon as too much of it has come."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > max_bytes:
-        raise _too_large(declared, max_bytes)
-    taken = 0
-    try:
-        async with aclosing(request.stream()) as stream:
-            async for chunk in stream:
-                taken += len(chunk)
-                if taken > max_bytes:
-                    raise _too_large(f"at least {taken}", max_bytes)
-                if chunk:
-                    yield chunk
-    except ClientDisconnect:
-        raise CallerGone("the caller hung up before its body had come.") from None
+class Body:
+    """A body as it comes; refused for the length it declares, or as soon as too much of it has come."""
+
+    def __init__(self, request: Request, max_bytes: int) -> None:
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > max_bytes:
+            raise _too_large(declared, max_bytes)
+        self.goes_on = True
+        self._request, self._left, self._max_bytes = request, max_bytes, max_bytes
+
+    async def next(self) -> bytes:
+        message = await self._request.receive()
+        if message["type"] == "http.disconnect":
+            raise CallerGone("the caller hung up before its body had come.")
+        chunk: bytes = message.get("body", b"")
+        self.goes_on = message.get("more_body", False)
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise _too_large(f"at least {self._max_bytes - self._left}", self._max_bytes)
+        return chunk
 
 
 def _too_large(size: str, max_bytes: int) -> ImageTooLarge:
@@ -151,13 +157,11 @@ def _too_large(size: str, max_bytes: int) -> ImageTooLarge:
     )
 
 
-@asynccontextmanager
-async def _in_time(body_s: float) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(body_s):
-            yield
-    except TimeoutError:
-        raise SlowBody(f"the body had not come after {body_s:g} s; send it faster, or a smaller one.") from None
+def _come_within(body_s: float) -> in_time:
+    def slow() -> SlowBody:
+        return SlowBody(f"the body had not come after {body_s:g} s; send it faster, or a smaller one.")
+
+    return in_time(asyncio.get_running_loop().time() + body_s, slow)
 
 
 async def with_fetched(

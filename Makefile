@@ -26,7 +26,7 @@ clients: setup  ## Clients that others wrote, and schemathesis, in an environmen
 	tests/clients/run.sh
 
 bench: setup  ## Measure; the table, numbers and pictures land in bench/results
-	$(BIN)/python tools/bench/transport.py
+	$(BIN)/python tools/bench
 
 format: .venv/.made  ## Put the code in its one format
 	$(BIN)/ruff check --fix-only --quiet $(CODE)

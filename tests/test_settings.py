@@ -68,6 +68,10 @@ def test_settings_are_frozen() -> None:
         ({"LOOKONCE_TRITON": "host:8001"}, "LOOKONCE_TRITON, which is no setting; did you mean LOOKONCE_TRITON__URL"),
         ({"LOOKONCE_LOGS": "debug"}, "LOOKONCE_LOGS, which is no setting; did you mean LOOKONCE_LOGS__LEVEL or"),
         ({"lookonce_logs": "debug"}, "lookonce_logs, which is no setting; did you mean LOOKONCE_LOGS__LEVEL or"),
+        (
+            {"LOOKONCE_TRITON__TRANSPORT": "shared-memory", "LOOKONCE_TRITON__URL": "a:1,dns:///b:1"},
+            "shared-memory needs a Triton on this machine, and dns:///b:1 may be several on others",
+        ),
         ({"LOOKONCE_KEYS": "{}"}, "LOOKONCE_KEYS, which is no setting; did you mean LOOKONCE_KEYS__FILE or"),
     ],
 )

@@ -16,7 +16,7 @@ from lookonce.access.gate import Gate, OpenGate
 from lookonce.access.keyring import Keyring
 from lookonce.errors import SettingsRefused
 from lookonce.inference.port import Inference
-from lookonce.inference.shared import Canvases
+from lookonce.inference.shared import Canvases, sweep
 from lookonce.inference.spread import inference_for
 from lookonce.logs import logger
 from lookonce.pipeline.admission import Admission
@@ -91,6 +91,7 @@ def build(settings: Settings, inference: Inference | None = None) -> Gateway:
 
 
 def _inference(settings: Settings, log: BoundLogger) -> Inference:
+    sweep()
     shares = settings.triton.transport == "shared-memory"
     canvases = Canvases(settings.limits.max_in_flight, lambda event, facts: log.info(event, **facts))
     return inference_for(settings.triton.url, canvases if shares else None)

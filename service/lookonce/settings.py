@@ -236,6 +236,12 @@ def _contradictions(settings: Settings) -> Iterator[str]:
             f"LOOKONCE_TIMEOUTS__MAX_REQUEST_S, {times.max_request_s:g}, or a request that names no time of its own "
             "would be refused; lower the one or raise the other."
         )
+    elsewhere = [url for url in settings.triton.url if url.startswith("dns:")]
+    if elsewhere and settings.triton.transport == "shared-memory":
+        yield (
+            f"LOOKONCE_TRITON__TRANSPORT=shared-memory needs a Triton on this machine, and {elsewhere[0]} may be "
+            "several on others; name it as host:port, or leave the transport grpc."
+        )
     ports = [port for port in (server.http_port, server.grpc_port, settings.admin.port) if port]
     if len(set(ports)) < len(ports):
         yield (

@@ -17,7 +17,7 @@ from lookonce.card import Card, RawHead, Tensor, cards_to_parameters
 from lookonce.errors import BackendUnavailable
 from lookonce.inference.colocated import REST_S, Colocated
 from lookonce.inference.port import Call
-from lookonce.inference.shared import Canvases, NotShared
+from lookonce.inference.shared import Canvases, NotShared, sweep
 
 CallOf = Callable[..., Call]
 RESTRICTED = grpc.StatusCode.UNAVAILABLE, "This protocol is restricted, expecting header 'triton-grpc-protocol'"
@@ -123,7 +123,7 @@ async def bench(folder: Path, card_of: Callable[..., Card]) -> AsyncIterator[Ben
 
 
 async def laid(triton: Colocated, call: Call) -> wire.ModelInferRequest | None:
-    async with triton.canvas(call.card, len(call.images)) as canvas:
+    with triton.canvas(call.card, len(call.images)) as canvas:
         canvas[:] = call.images
         await triton.infer(replace(call, images=canvas))
 
@@ -163,7 +163,7 @@ async def test_pictures_on_a_canvas_are_named_and_not_sent(bench: Bench, call_of
 async def test_a_part_of_a_canvas_is_named_where_it_lies(bench: Bench, call_of: CallOf) -> None:
     async with bench.triton() as triton:
         await triton.served("echo")
-        async with triton.canvas(call_of().card, 1), triton.canvas(call_of().card, 3) as canvas:
+        with triton.canvas(call_of().card, 1), triton.canvas(call_of().card, 3) as canvas:
             await triton.infer(replace(call_of(), images=canvas[1:]))
     assert place_of(bench.ledger.asked[0])[1:] == (2 * 32 * 32 * 3, 2 * 32 * 32 * 3)
 
@@ -176,7 +176,7 @@ async def test_what_does_not_lie_there_in_one_piece_is_sent_whole(
 ) -> None:
     async with bench.triton() as triton:
         await triton.served("echo")
-        async with triton.canvas(call_of().card, 2) as canvas:
+        with triton.canvas(call_of().card, 2) as canvas:
             canvas[:] = call_of(images=2).images
             await triton.infer(replace(call_of(), images=elsewhere(canvas)))
             assert bench.ledger.asked[0].raw_input_contents[0] == elsewhere(canvas).tobytes()
@@ -280,7 +280,7 @@ async def test_two_adapters_have_one_memory(bench: Bench, call_of: CallOf) -> No
         await asyncio.gather(first.served("echo"), second.served("echo"))
         assert len(bench.files) == 1
         call = call_of()
-        async with first.canvas(call.card, 1) as canvas:
+        with first.canvas(call.card, 1) as canvas:
             await second.infer(replace(call, images=canvas))
     assert not is_whole(bench.ledger.asked[0])
 
@@ -294,6 +294,7 @@ async def test_what_the_dead_left_is_removed_and_what_the_living_have_stays(
     bench.ledger.regions |= {name: wire.SystemSharedMemoryRegisterRequest(name=name) for name in (dead, "a stranger's")}
     neighbour = bench.canvases()
     living = neighbour.made(card_of()).name
+    sweep(bench.folder)
     async with bench.triton() as triton:
         await triton.served("echo")
         assert dead not in bench.files

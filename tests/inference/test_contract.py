@@ -80,7 +80,7 @@ async def test_pixels_that_do_not_lie_in_a_row_are_sent_as_they_are_seen(inferen
 
 async def test_a_call_may_be_made_of_any_part_of_a_canvas(inference: Inference, call_of: CallOf) -> None:
     call = call_of(images=3)
-    async with inference.canvas(call.card, 4) as canvas:
+    with inference.canvas(call.card, 4) as canvas:
         canvas[1:] = call.images
         assert (await inference.infer(replace(call, images=canvas[1:])) == first_six(call)[:, None]).all()
         assert (await inference.infer(replace(call, images=canvas[:0:-1])) == first_six(call)[::-1, None]).all()
@@ -89,7 +89,7 @@ async def test_a_call_may_be_made_of_any_part_of_a_canvas(inference: Inference, 
 async def test_canvases_lent_at_the_same_time_are_apart(inference: Inference, call_of: CallOf) -> None:
     async def ask(turn: int) -> bool:
         call = call_of(images=1 + turn % 4)
-        async with inference.canvas(call.card, len(call.images)) as canvas:
+        with inference.canvas(call.card, len(call.images)) as canvas:
             canvas[:] = call.images + turn
             await asyncio.sleep(0)
             answer = await inference.infer(replace(call, images=canvas))

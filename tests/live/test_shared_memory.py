@@ -149,9 +149,8 @@ async def test_slots_come_back_after_an_error(sharing: tuple[Sharing, Ports], ca
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports.http}") as http:
         broken = await http.post("/v1/detect", content=picture(0)[:60], headers=PNG)
     assert broken.status_code == 422
-    with pytest.raises(BackendContractBroken, match="no good will come of"):
-        async with inference.canvas(card, 2) as canvas:
-            await inference.infer(Call(card, canvas, 30.0))
+    with pytest.raises(BackendContractBroken, match="no good will come of"), inference.canvas(card, 2) as canvas:
+        await inference.infer(Call(card, canvas, 30.0))
     assert gateway.is_idle()
 
 

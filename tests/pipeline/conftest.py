@@ -1,21 +1,28 @@
 """A detector over a fake that tells the pictures it is sent by their colour."""
 
-from collections.abc import Awaitable, Callable, Iterator
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 
 import cv2
 import numpy as np
 import pytest
 
 from lookonce.card import Card
+from lookonce.errors import LookOnceError
 from lookonce.inference.fake import Fake, nothing
 from lookonce.inference.port import Call, Candidates, Inference, ServedModel
 from lookonce.pipeline.admission import Admission
 from lookonce.pipeline.catalogue import Catalogue
 from lookonce.pipeline.detector import Detector
+from lookonce.pipeline.request import Options, Picture, Request, Seen
 from lookonce.pipeline.stages import Bounds
 from lookonce.pipeline.workers import Workers
 
+FakeOf = Callable[..., Fake]
 DetectorOver = Callable[..., Awaitable[Detector]]
+LONG_S = 60.0
 
 
 def brightness(call: Call) -> Candidates:
@@ -32,8 +39,32 @@ def grey(level: int, size_wh: tuple[int, int] = (32, 32)) -> bytes:
     return bytes(data)
 
 
+def asking(*pictures: Picture | LookOnceError, within_s: float = LONG_S, **wishes: object) -> Request:
+    options = Options(confidence=0.0)
+    return Request(
+        pictures=pictures, until=asyncio.get_running_loop().time() + within_s, **{"options": options} | wishes
+    )
+
+
+@asynccontextmanager
+async def busy(workers: Workers) -> AsyncIterator[None]:
+    """Both threads are held up."""
+    done = threading.Event()
+    held = [asyncio.create_task(workers.run(done.wait, 30)) for _ in range(2)]
+    await asyncio.sleep(0)
+    try:
+        yield
+    finally:
+        done.set()
+        await asyncio.gather(*held)
+
+
+def levels(results: tuple[object, ...]) -> list[int]:
+    return [round(float(seen.rows[0, 4]) * 255) for seen in results if isinstance(seen, Seen)]
+
+
 @pytest.fixture
-def fake_of(card_of: Callable[..., Card]) -> Callable[..., Fake]:
+def fake_of(card_of: Callable[..., Card]) -> FakeOf:
     """A fake of one model for each name, with one version, and whatever else a fake can be told."""
 
     def make(*names: str, card: dict[str, object] | None = None, **told: object) -> Fake:

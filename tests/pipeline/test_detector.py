@@ -1,18 +1,20 @@
 """The one path from pictures to detections, over a fake that answers by brightness."""
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import gc
+import weakref
+from collections.abc import Awaitable
+from contextlib import suppress
 
 import numpy as np
 import pytest
-from tests.pipeline.conftest import DetectorOver, brightness, grey
+from tests.pipeline.conftest import DetectorOver, FakeOf, asking, brightness, busy, grey, levels
 from tests.waiting import until
 
 from lookonce.errors import (
     BackendContractBroken,
     BackendUnavailable,
+    BadRequest,
     DeadlineExceeded,
     ImageFetchFailed,
     ImageTooLarge,
@@ -24,33 +26,9 @@ from lookonce.errors import (
     UnknownVersion,
     UnsupportedMedia,
 )
-from lookonce.inference.fake import Fake
 from lookonce.inference.port import Call, Candidates
-from lookonce.pipeline.request import Options, Picture, Request, Seen
+from lookonce.pipeline.request import Options, Picture, Seen
 from lookonce.pipeline.workers import Workers
-
-FakeOf = Callable[..., Fake]
-LONG_S = 60.0
-
-
-def asking(*pictures: Picture | LookOnceError, within_s: float = LONG_S, **wishes: object) -> Request:
-    options = Options(confidence=0.0)
-    return Request(
-        pictures=pictures, until=asyncio.get_running_loop().time() + within_s, **{"options": options} | wishes
-    )
-
-
-@asynccontextmanager
-async def busy(workers: Workers) -> AsyncIterator[None]:
-    """Both threads are held up."""
-    done = threading.Event()
-    held = [asyncio.create_task(workers.run(done.wait, 30)) for _ in range(2)]
-    await asyncio.sleep(0)
-    try:
-        yield
-    finally:
-        done.set()
-        await asyncio.gather(*held)
 
 
 class Noticed(bytes):
@@ -63,8 +41,8 @@ class Noticed(bytes):
         return super().__len__()
 
 
-def levels(results: tuple[object, ...]) -> list[int]:
-    return [round(float(seen.rows[0, 4]) * 255) for seen in results if isinstance(seen, Seen)]
+class Watched(bytearray):
+    """A picture that a weak reference can point to."""
 
 
 async def test_one_picture_is_answered(fake_of: FakeOf, detector_over: DetectorOver) -> None:
@@ -96,6 +74,25 @@ async def test_a_bad_picture_is_an_error_in_its_place(fake_of: FakeOf, detector_
     assert levels(answer.results) == [10, 30]
     assert answer.results[2] is not_fetched
     assert [len(call.images) for call in fake.calls] == [2]
+
+
+@pytest.mark.parametrize("data", [b"words", grey(20)[:60], bytes(100_001)], ids=["words", "cut off", "too large"])
+async def test_a_refused_picture_is_held_by_nothing(data: bytes, fake_of: FakeOf, detector_over: DetectorOver) -> None:
+    """Not even until the garbage collector comes: pictures are large, and it goes by how many things there are."""
+    detector, picture = await detector_over(fake_of()), Watched(data)
+    is_there = weakref.ref(picture)
+
+    async def look(picture: Picture) -> None:
+        (await detector.detect(asking(picture))).only()
+
+    gc.disable()
+    try:
+        with suppress(BadRequest):
+            await look(picture)
+        del picture
+        await until(lambda: is_there() is None)
+    finally:
+        gc.enable()
 
 
 async def test_where_every_picture_is_bad_the_model_is_not_asked(fake_of: FakeOf, detector_over: DetectorOver) -> None:

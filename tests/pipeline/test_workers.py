@@ -1,6 +1,7 @@
 """How many threads decode."""
 
 import asyncio
+import gc
 import os
 import threading
 import weakref
@@ -53,13 +54,10 @@ async def test_no_more_is_begun_than_there_are_threads_whoever_goes_away() -> No
     await asyncio.sleep(0)
     first.cancel()
     others[0].cancel()
-    await asyncio.gather(others[0], return_exceptions=True)
-    first.cancel()
+    await asyncio.gather(first, others[0], return_exceptions=True)
     assert begun == [1], "whoever went away still has its thread"
-    assert not first.done(), "and is held until that has ended"
     go_on.set()
     await others[1]
-    assert first.cancelled()
     assert begun == [1, 3]
     threads.close()
 
@@ -89,6 +87,49 @@ async def test_what_goes_wrong_on_a_thread_is_told_and_the_thread_is_free_again(
     threads.close()
     with pytest.raises(Draining, match="has shut down"):
         await threads.run(divmod, 7, 2)
+
+
+async def test_what_has_begun_is_finished_after_the_end_and_no_thread_is_left() -> None:
+    before, go_on, begun = set(threading.enumerate()), threading.Event(), threading.Event()
+    threads = Workers(1)
+
+    def work() -> str:
+        begun.set()
+        go_on.wait(30)
+        return "done"
+
+    first, second = asyncio.create_task(threads.run(work)), asyncio.create_task(threads.run(work))
+    await until(begun.is_set)
+    threads.close()
+    go_on.set()
+    assert await first == "done"
+    with pytest.raises(Draining):
+        await second
+    await until(lambda: set(threading.enumerate()) <= before)
+
+
+async def test_what_goes_wrong_for_one_who_went_away_is_nobody_s_business() -> None:
+    threads, go_on, complaints = Workers(1), threading.Event(), list[object]()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: complaints.append(context))
+
+    def work() -> None:
+        go_on.wait(30)
+        raise ZeroDivisionError
+
+    gone = asyncio.create_task(threads.run(work))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    del gone
+    assert await threads.run(divmod, 7, 2) == (3, 1)
+    gc.collect()
+    loop.set_exception_handler(None)
+    assert complaints == []
+    threads.close()
 
 
 class Picture:

@@ -8,6 +8,7 @@ from tests.waiting import until
 
 from lookonce.inference.port import Call, Candidates
 from lookonce.transports.http.edge import traceparent_from
+from lookonce.transports.http.gone import AWHILE_S
 from lookonce.transports.service import Patience
 
 SECRET = "swordfish"
@@ -173,6 +174,29 @@ async def test_a_caller_that_goes_away_is_worked_for_no_longer(serve: Serve, fak
         text = (await gateway.admin.get("/metrics")).text
     assert (gateway.requests()[0]["status"], gateway.requests()[0]["code"]) == (499, "caller-gone")
     assert 'status="499"' in text
+
+
+async def test_callers_that_go_away_about_when_they_are_answered_do_no_harm(
+    serve: Serve, fake_of: Fakes, png: bytes
+) -> None:
+    fake, many = fake_of(), 40
+    async with serve(fake) as gateway:
+        fake.latency_s = {"echo": 2 * AWHILE_S}
+
+        async def leave_after(wait_s: float) -> None:
+            _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            writer.write(b"POST /v1/detect HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(png), png))
+            await asyncio.sleep(wait_s)
+            writer.transport.abort()
+
+        await asyncio.gather(*[leave_after(4 * AWHILE_S * number / many) for number in range(many)])
+        await until(lambda: gateway.service.requests.in_flight == 0)
+        fake.latency_s = {}
+        assert (await gateway.http.post("/v1/detect", content=png)).status_code == 200
+        service = gateway.service
+        assert (service.detector.admission.in_flight, service.scales.held_bytes) == (0, 0)
+    assert {line["event"] for line in gateway.lines} == {"request"}
+    assert {line["status"] for line in gateway.requests()} <= {200, 499}
 
 
 async def test_a_body_that_never_ends_is_not_waited_for(serve: Serve, fake_of: Fakes) -> None:

@@ -13,7 +13,9 @@ from starlette.routing import Route
 from tests.transports.posting import answer_on, serving, talking
 from tests.waiting import until
 
-from lookonce.transports.http.gone import CallerGone, unless_gone
+from lookonce.errors import DeadlineExceeded
+from lookonce.pipeline.deadline import in_time
+from lookonce.transports.http.gone import AWHILE_S, CallerGone, unless_gone
 
 
 @dataclass
@@ -105,18 +107,91 @@ async def test_a_caller_that_sends_its_next_request_already_is_not_gone(work: Wo
         assert await answer_on(reader) == (200, b"answer")
 
 
+@dataclass
+class Line:
+    """A request's connection without a server, on which the caller can hang up."""
+
+    hung_up: asyncio.Event = field(default_factory=asyncio.Event)
+    is_watched: bool = False
+
+    async def receive(self) -> dict[str, str]:
+        self.is_watched = True
+        await self.hung_up.wait()
+        return {"type": "http.disconnect"}
+
+    @property
+    def request(self) -> Request:
+        return Request({"type": "http"}, self.receive)
+
+
 async def test_whoever_cancels_the_request_cancels_its_work() -> None:
-    work = Work()
-
-    async def never() -> dict[str, str]:
-        await asyncio.Event().wait()
-        return {}
-
-    before = tasks()
-    waiting = asyncio.create_task(unless_gone(Request({"type": "http"}, never), work.run()))
+    work, before = Work(), tasks()
+    waiting = asyncio.create_task(unless_gone(Line().request, work.run()))
     await until(lambda: "begun" in work.events)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert work.events == ["begun", "cancelled"]
     assert tasks() == before
+
+
+async def test_nobody_looks_after_a_caller_that_is_answered_soon() -> None:
+    line, work, before = Line(), Work(), tasks()
+    work.finish.set()
+    for _ in range(20):
+        assert await unless_gone(line.request, work.run()) == "answer"
+    await asyncio.sleep(2 * AWHILE_S)
+    assert not line.is_watched
+    assert tasks() == before
+
+
+@pytest.mark.parametrize("leaves_first", [True, False])
+async def test_who_hangs_up_just_when_the_answer_is_ready_does_no_harm(leaves_first: bool) -> None:
+    """Both within one turn of the loop; a cancellation left over would end whatever this task waits for next."""
+    line, work, before = Line(), Work(), tasks()
+
+    async def serve() -> str:
+        try:
+            end = await unless_gone(line.request, work.run())
+        except CallerGone:
+            end = "gone"
+        await asyncio.sleep(0.01)
+        return end
+
+    serving = asyncio.create_task(serve())
+    await until(lambda: line.is_watched)
+    events = line.hung_up, work.finish
+    for event in events if leaves_first else reversed(events):
+        event.set()
+    assert await serving == ("gone" if leaves_first else "answer")
+    assert serving.cancelling() == 0
+    await until(lambda: tasks() == before)
+
+
+@pytest.mark.parametrize("leaves", ["never", "just before", "just after"])
+async def test_a_time_that_ends_around_it_is_told_whether_or_not_the_caller_leaves_then(leaves: str) -> None:
+    line, work, loop, before = Line(), Work(), asyncio.get_running_loop(), tasks()
+    over = loop.time() + 3 * AWHILE_S
+
+    async def serve() -> str:
+        if leaves == "just before":
+            loop.call_at(over, line.hung_up.set)
+        async with in_time(over):
+            if leaves == "just after":
+                loop.call_at(over, line.hung_up.set)
+            return await unless_gone(line.request, work.run())
+
+    with pytest.raises(DeadlineExceeded):
+        await serve()
+    assert line.is_watched
+    assert work.events == ["begun", "cancelled"]
+    await until(lambda: tasks() == before)
+
+
+async def test_a_caller_that_leaves_in_time_is_gone_and_not_late() -> None:
+    line, work = Line(), Work()
+    asyncio.get_running_loop().call_later(2 * AWHILE_S, line.hung_up.set)
+    with pytest.raises(CallerGone):
+        async with in_time(asyncio.get_running_loop().time() + 30):
+            await unless_gone(line.request, work.run())
+    assert work.events == ["begun", "cancelled"]

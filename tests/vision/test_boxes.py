@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.vision.test_nms import iou
 
-from lookonce.vision.boxes import area, cxcywh_to_xyxy, iou_matrix
+from lookonce.vision.boxes import area, cxcywh_to_xyxy, iou_matrix, iou_of_pairs
 
 NUMBERS = st.floats(-1000, 1000, width=32)
 BOXES = st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS, NUMBERS), max_size=6)
@@ -66,3 +66,10 @@ def test_overlap_is_symmetric_and_between_0_and_1(boxes: list[tuple[float, float
     found = iou_matrix(array(boxes), array(boxes))
     np.testing.assert_array_equal(found, found.T)
     assert ((found >= 0) & (found <= 1 + 1e-6)).all()
+
+
+@given(BOXES)
+def test_pairs_overlap_as_the_matrix_says_to_the_bit(boxes: list[tuple[float, ...]]) -> None:
+    xyxy = array(boxes)
+    first, second = np.indices((len(xyxy), len(xyxy))).reshape(2, -1)
+    np.testing.assert_array_equal(iou_of_pairs(xyxy, first, second), iou_matrix(xyxy, xyxy).ravel())

@@ -36,8 +36,14 @@ def test_a_second_frame_is_refused() -> None:
 def test_a_size_that_libjpeg_reads_otherwise_is_refused_before_a_pixel_is_decoded() -> None:
     judged = Header(Kind.JPEG, hostile.SMALL, hostile.SMALL)
     for marker in (0x00, 0x01):
-        with pytest.raises(InvalidImage, match="another size"):
+        with pytest.raises(InvalidImage, match=r"another size|damaged"):
             decode(hostile.hidden_in(marker), judged)
+
+
+@pytest.mark.parametrize("size_wh", [(39, 30), (30, 40), (1, 1)])
+def test_a_jpeg_that_is_larger_or_of_another_shape_than_was_judged_is_refused(size_wh: tuple[int, int]) -> None:
+    with pytest.raises(InvalidImage, match="another size"):
+        decode(pictures.saved(pictures.photo(40, 30), "JPEG"), Header(Kind.JPEG, *size_wh))
 
 
 @pytest.mark.parametrize("length", [0, 1, 2])

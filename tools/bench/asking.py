@@ -72,7 +72,7 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.received += data
         head, gap, body = self.received.partition(b"\r\n\r\n")
-        if not gap or len(body) < _length(head):
+        if not gap or len(body) < _length(head) or self.answered.cancelled():
             return
         if not head.startswith(b"HTTP/1.1 200 ") or b'"error":{' in body:
             self.answered.set_exception(ConnectionError(self.received[:300].decode(errors="replace")))

@@ -73,7 +73,7 @@ async def _pair(model: Embedded, card: Card, jpeg: bytes) -> Pair:
 
 
 async def _looked(model: Embedded, card: Card, jpeg: bytes, how: Preparing) -> Boxes:
-    async with model.canvas(card, 1) as canvas:
+    with model.canvas(card, 1) as canvas:
         prepared = prepare(jpeg, canvas[0], how)
         candidates = await model.infer(Call(card, canvas, TIMEOUT_S))
     (seen,) = finish(candidates, [prepared], rule_of(Options(), card), normalized=False)

@@ -148,7 +148,7 @@ def _refuse_not_shared(event: str, facts: Mapping[str, object]) -> None:
 async def _call_cpu_us(inference: Inference, card: Card, calls: int) -> float:
     async def keep_asking() -> None:
         for _ in range(calls // IN_FLIGHT):
-            async with inference.canvas(card, 1) as canvas:
+            with inference.canvas(card, 1) as canvas:
                 await inference.infer(Call(card, canvas, TIMEOUT_S))
 
     begun = time.process_time()

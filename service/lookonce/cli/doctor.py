@@ -23,6 +23,7 @@ from lookonce.cli.serve import addresses_of
 from lookonce.doors import Address, listen
 from lookonce.errors import GatewayFailed, LookOnceError, SettingsRefused
 from lookonce.inference.port import Inference
+from lookonce.inference.shared import SHM
 from lookonce.inference.spread import inference_for
 from lookonce.local.environment import missing_wheel, this_machine
 from lookonce.pipeline.catalogue import Catalogue
@@ -31,6 +32,7 @@ from lookonce.settings import Settings, read_settings
 
 ENOUGH_FILES: Final = 4096
 ENOUGH_MEMORY_BYTES: Final = 64 * 2**20
+USUAL_PICTURE_BYTES: Final = 640 * 640 * 3
 SOON: Final = timedelta(days=14)
 FLIGHTS: Final = 4
 """How often each side of a TLS handshake may have to speak."""
@@ -91,15 +93,19 @@ def machine(settings: Settings) -> Iterator[Finding]:
     why_not = missing_wheel(this_machine())
     words = "has a Triton wheel, so `lookonce up` can run one." if why_not is None else why_not
     yield Finding("local Triton", Verdict.GOOD if why_not is None else Verdict.MIND, f"this machine {words}")
-    yield from shared_memory(Path("/dev/shm"))  # noqa: S108  it is what Triton's Python backend uses
+    yield from shared_memory(SHM, settings)
 
 
-def shared_memory(folder: Path) -> Iterator[Finding]:
+def shared_memory(folder: Path, settings: Settings) -> Iterator[Finding]:
+    """What Triton's Python backend needs, and what pictures take that are laid there."""
     if not folder.is_dir():
         return
-    free = shutil.disk_usage(folder).free
-    enough = free >= ENOUGH_MEMORY_BYTES
-    mend = "" if enough else " Triton's Python backend needs 64 MiB; give the container a larger /dev/shm."
+    shares = settings.triton.transport == "shared-memory"
+    pictures_bytes = settings.limits.max_in_flight * USUAL_PICTURE_BYTES if shares else 0
+    free, needed = shutil.disk_usage(folder).free, ENOUGH_MEMORY_BYTES + pictures_bytes
+    enough = free >= needed
+    whose = "Triton's Python backend and the pictures" if shares else "Triton's Python backend"
+    mend = "" if enough else f" {whose} need {needed / 2**20:.0f} MiB; give the container a larger /dev/shm."
     yield Finding("shared memory", Verdict.GOOD if enough else Verdict.BAD, f"{free / 2**20:.0f} MiB are free.{mend}")
 
 

@@ -7,7 +7,7 @@ late could write them where somebody else's are awaited by then.
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from typing import Final
 
 import grpc
@@ -22,7 +22,7 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from lookonce.card import Card
 from lookonce.errors import TryLater
-from lookonce.inference.port import Call, Images, ServedModel
+from lookonce.inference.port import Call, Canvas, ServedModel
 from lookonce.inference.refusals import Asked, refusal
 from lookonce.inference.shared import Canvases, NotShared, Region, Size, size_of
 from lookonce.inference.triton import ASK_TIMEOUT_S, Triton, envelope
@@ -31,6 +31,9 @@ REST_S: Final = 30.0
 """Until what did not work is tried again."""
 
 GOODBYE_S: Final = 1.0
+AGAIN_S: Final = 0.05
+AWAY: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+GONE: Final = AWAY | {grpc.StatusCode.NOT_FOUND}
 
 
 class Colocated(Triton):
@@ -53,16 +56,22 @@ class Colocated(Triton):
             await self._share(model.card())
         return model
 
-    def canvas(self, card: Card, images: int) -> AbstractAsyncContextManager[Images]:
+    def canvas(self, card: Card, images: int) -> Canvas:
         return self._canvases.canvas(card, images)
 
     async def close(self) -> None:
-        """What a Triton does not let go of in time, the next gateway has it let go of."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(GOODBYE_S):
-                await self._withdraw(self._canvases.names)
-        self._canvases.close()
-        await super().close()
+        """Triton keeps memory that it still reads from; what it does not let go of in time, the next gateway has it."""
+        names = [name for name in self._canvases.names if name in self._registered]
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GOODBYE_S):
+                    while names := await self._withdraw(names):  # noqa: ASYNC110  Triton tells nobody when it is idle
+                        await asyncio.sleep(AGAIN_S)
+        finally:
+            if names:
+                self._canvases.tell("pictures are still shared", {"triton": self._url, "memory": names})
+            self._canvases.close()
+            await super().close()
 
     async def _answer(self, call: Call) -> ModelInferResponse:
         """A Triton that was started anew has forgotten the memory: the call is sent whole, the next look registers."""
@@ -114,7 +123,7 @@ class Colocated(Triton):
 
     def _refused(self, error: grpc.aio.AioRpcError) -> Exception:
         why = refusal(error, Asked(self._url, None, ASK_TIMEOUT_S))
-        if isinstance(why, TryLater):
+        if isinstance(why, TryLater) and error.code() in AWAY:
             return why
         return NotShared(
             f"{why}. Give Triton this machine's /dev/shm, the rights on what lies there and its shared-memory "
@@ -126,10 +135,16 @@ class Colocated(Triton):
             return list((await self._status(SystemSharedMemoryStatusRequest(), timeout=ASK_TIMEOUT_S)).regions)
         return []
 
-    async def _withdraw(self, names: Iterable[str]) -> None:
+    async def _withdraw(self, names: Iterable[str]) -> list[str]:
+        """Those that Triton does not let go of yet."""
+        kept = []
         for name in names:
-            with suppress(grpc.aio.AioRpcError):
+            try:
                 await self._unregister(SystemSharedMemoryUnregisterRequest(name=name), timeout=ASK_TIMEOUT_S)
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in GONE:
+                    kept.append(name)
+        return kept
 
 
 def _referring(call: Call, region: str, offset: int) -> bytes:

@@ -2,7 +2,6 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -12,7 +11,7 @@ import onnxruntime as ort
 
 from lookonce.card import INPUT, OUTPUT, Card
 from lookonce.errors import BackendContractBroken, BackendUnavailable, DeadlineExceeded, UnknownModel
-from lookonce.inference.port import Call, Candidates, Images, ServedModel, checked, fresh_canvas, sendable
+from lookonce.inference.port import Call, Candidates, Canvas, ServedModel, checked, fresh_canvas, sendable
 from lookonce.inference.served import config_from_text, served_model
 
 PROVIDERS: Final = ["CPUExecutionProvider"]
@@ -36,7 +35,7 @@ class Embedded:
         self._refuse_when_closed()
         return await asyncio.to_thread(self._served, name)
 
-    def canvas(self, card: Card, images: int) -> AbstractAsyncContextManager[Images]:
+    def canvas(self, card: Card, images: int) -> Canvas:
         return fresh_canvas(card, images)
 
     async def infer(self, call: Call) -> Candidates:
@@ -44,7 +43,8 @@ class Embedded:
         run = ort.RunOptions()
         answer = asyncio.get_running_loop().run_in_executor(self._worker, self._run, sendable(call), run)
         try:
-            return await asyncio.wait_for(answer, call.timeout_s)
+            async with asyncio.timeout(call.timeout_s):
+                return await answer
         except TimeoutError as error:
             late = f"model {call.card.name} did not answer within {call.timeout_s:g} s; allow more or try later."
             raise DeadlineExceeded(late) from error

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from lookonce.card import ROW, Card
 from lookonce.errors import BackendUnavailable, DeadlineExceeded, ServiceError, UnknownModel
-from lookonce.inference.port import Call, Candidates, Images, ServedModel, checked, fresh_canvas, sendable
+from lookonce.inference.port import Call, Candidates, Canvas, ServedModel, checked, fresh_canvas, sendable
 
 Script: TypeAlias = Callable[[Call], Candidates]
 
@@ -46,7 +45,7 @@ class Fake:
             raise UnknownModel(f"there is no model {name} here; correct the name.")
         return self.models[name]
 
-    def canvas(self, card: Card, images: int) -> AbstractAsyncContextManager[Images]:
+    def canvas(self, card: Card, images: int) -> Canvas:
         return fresh_canvas(card, images)
 
     async def infer(self, call: Call) -> Candidates:

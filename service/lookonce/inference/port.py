@@ -1,7 +1,6 @@
 """The port: everything the gateway may ask of an inference server."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -43,6 +42,32 @@ class Call:
     traceparent: str = ""
 
 
+class Canvas:
+    """`images` [N,H,W,3] with rubbish on them, lent until everybody who holds the canvas has let it go.
+
+    Whoever asked for it holds it, and each thread that draws on it: that may be left behind by its caller.
+    """
+
+    __slots__ = ("_give_back", "_holders", "images")
+
+    def __init__(self, images: Images, give_back: Callable[[], None] | None = None) -> None:
+        self.images, self._give_back, self._holders = images, give_back, 1
+
+    def hold(self) -> None:
+        self._holders += 1
+
+    def let_go(self) -> None:
+        self._holders -= 1
+        if not self._holders and self._give_back is not None:
+            self._give_back()
+
+    def __enter__(self) -> Images:
+        return self.images
+
+    def __exit__(self, *_raised: object) -> None:
+        self.let_go()
+
+
 class Inference(Protocol):
     async def names(self) -> tuple[str, ...]:
         """The models that are ready, in alphabetical order. Raises BackendUnavailable."""
@@ -50,11 +75,8 @@ class Inference(Protocol):
     async def served(self, name: str) -> ServedModel:
         """The model as it is served now. Raises UnknownModel, BackendUnavailable or BackendContractBroken."""
 
-    def canvas(self, card: Card, images: int) -> AbstractAsyncContextManager[Images]:
-        """Where pictures are laid for `infer`, [N,H,W,3] with rubbish on it, for as long as the block lasts.
-
-        There may be a wait for it. A call may be made of any part of it, or of images that lie elsewhere.
-        """
+    def canvas(self, card: Card, images: int) -> Canvas:
+        """Where pictures are laid for `infer`; a call may be of any part of it, or of images that lie elsewhere."""
 
     async def infer(self, call: Call) -> Candidates:
         """FP32 [N,K,6] rows `x1 y1 x2 y2 score class_id`, sorted by score."""
@@ -62,10 +84,9 @@ class Inference(Protocol):
     async def close(self) -> None: ...
 
 
-@asynccontextmanager
-async def fresh_canvas(card: Card, images: int) -> AsyncIterator[Images]:
+def fresh_canvas(card: Card, images: int) -> Canvas:
     """A canvas in this process's own memory."""
-    yield np.empty((images, card.geometry.height, card.geometry.width, 3), np.uint8)
+    return Canvas(np.empty((images, card.geometry.height, card.geometry.width, 3), np.uint8))
 
 
 def sendable(call: Call) -> Call:

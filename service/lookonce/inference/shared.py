@@ -4,6 +4,7 @@ Whoever made a file holds a lock on it, from before it has a name until its end,
 lock is a dead gateway's, whatever machine or container its process id was of.
 """
 
+import errno
 import fcntl
 import math
 import mmap
@@ -11,16 +12,17 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
 import numpy as np
 
 from lookonce.card import Card
-from lookonce.inference.port import Images, fresh_canvas
+from lookonce.inference.port import Canvas, Images, fresh_canvas
 from lookonce.inference.slots import Slots
 
 SHM: Final = Path("/dev/shm")  # noqa: S108  POSIX shared memory has no other place
@@ -72,15 +74,13 @@ class Canvases:
         self._making = threading.Lock()
         self._is_closed = False
 
-    @asynccontextmanager
-    async def canvas(self, card: Card, images: int) -> AsyncIterator[Images]:
-        region = None if card.raw else self._regions.get(size_of(card))
-        if region is None or images > region.slots.count:
-            async with fresh_canvas(card, images) as own:
-                yield own
-            return
-        async with region.slots.lent(images) as first:
-            yield region.pixels[first : first + images]
+    def canvas(self, card: Card, images: int) -> Canvas:
+        """Nobody waits: where no slots are free side by side, the call is sent whole."""
+        region = self.region_of(card)
+        first = region.slots.lend(images) if region else None
+        if region is None or first is None:
+            return fresh_canvas(card, images)
+        return Canvas(region.pixels[first : first + images], partial(region.slots.give_back, first, images))
 
     def made(self, card: Card) -> Region:
         """The region for the card's pictures; it takes a while the first time, so call it on a thread."""
@@ -110,28 +110,29 @@ class Canvases:
                 self._regions.popitem()[1].remove()
 
 
-def sweep(folder: Path) -> None:
+def sweep(folder: Path = SHM) -> None:
     """Remove what gateways left behind that were killed."""
-    for file in folder.iterdir():
-        if OURS.fullmatch(file.name):
-            with suppress(OSError):
+    with suppress(OSError):
+        for file in folder.iterdir():
+            if OURS.fullmatch(file.name):
                 _remove_if_dead(file)
 
 
 def _remove_if_dead(file: Path) -> None:
-    handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        file.unlink()
-    finally:
-        os.close(handle)
+    with suppress(OSError):
+        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.unlink()
+        finally:
+            os.close(handle)
 
 
 def _region(folder: Path, shape: tuple[int, int, int, int]) -> Region:
     """A new one, once there is room for it."""
     many_bytes = math.prod(shape)
     try:
-        sweep(folder)
+        _refuse_without_room(folder, many_bytes)
         handle = os.open(folder, os.O_TMPFILE | os.O_RDWR)
         try:
             return _named(handle, folder, shape)
@@ -143,6 +144,13 @@ def _region(folder: Path, shape: tuple[int, int, int, int]) -> Region:
             f"{many_bytes} bytes for {shape[0]} pictures cannot be had in {folder} ({error.strerror}); give it more "
             "room, lower LOOKONCE_LIMITS__MAX_IN_FLIGHT, or set LOOKONCE_TRITON__TRANSPORT=grpc."
         ) from error
+
+
+def _refuse_without_room(folder: Path, many_bytes: int) -> None:
+    """Before any of it is taken: others live there too."""
+    there = os.statvfs(folder)
+    if there.f_bavail * there.f_frsize < many_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _named(handle: int, folder: Path, shape: tuple[int, int, int, int]) -> Region:

@@ -7,14 +7,13 @@ So nobody who wants an answer waits to find out whether it is back.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from lookonce.card import Card
 from lookonce.errors import BackendContractBroken, BackendUnavailable, DeadlineExceeded, NotServed, ServiceError
 from lookonce.inference.colocated import Colocated
-from lookonce.inference.port import Call, Candidates, Images, Inference, ServedModel, sendable
+from lookonce.inference.port import Call, Candidates, Canvas, Inference, ServedModel, sendable
 from lookonce.inference.shared import Canvases
 from lookonce.inference.triton import Triton
 
@@ -75,7 +74,7 @@ class Spread:
             _refuse_differences(first, other)
         return first
 
-    def canvas(self, card: Card, images: int) -> AbstractAsyncContextManager[Images]:
+    def canvas(self, card: Card, images: int) -> Canvas:
         return self._members[0].inference.canvas(card, images)
 
     async def infer(self, call: Call) -> Candidates:

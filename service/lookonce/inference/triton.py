@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, Final
 
 import grpc
@@ -22,7 +22,7 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from lookonce.card import Card
 from lookonce.errors import BackendContractBroken, BackendUnavailable
-from lookonce.inference.port import Call, Candidates, Images, ServedModel, checked, fresh_canvas, sendable
+from lookonce.inference.port import Call, Candidates, Canvas, ServedModel, checked, fresh_canvas, sendable
 from lookonce.inference.raw import KINDS, candidates_of, picture_of
 from lookonce.inference.refusals import Asked, refusal
 from lookonce.inference.served import served_model
@@ -68,7 +68,7 @@ class Triton:
             answer = await self._model_config(ModelConfigRequest(name=name), timeout=ASK_TIMEOUT_S)
         return served_model(answer.config)
 
-    def canvas(self, card: Card, images: int) -> AbstractAsyncContextManager[Images]:
+    def canvas(self, card: Card, images: int) -> Canvas:
         return fresh_canvas(card, images)
 
     async def infer(self, call: Call) -> Candidates:

@@ -158,12 +158,12 @@ def _away(why: str) -> dict[str, Mapping[str, str]]:
 
 async def warm_up(inference: Inference, card: Card) -> None:
     """Have a version look at an empty picture, in a batch of one and in its largest, and hold both to the contract."""
-    for images in sorted({1, card.max_batch}):
-        shape = images, card.geometry.height, card.geometry.width, 3
-        empty = np.broadcast_to(np.uint8(card.geometry.pad_value), shape)
-        call = Call(card, empty, WARM_UP_TIMEOUT_S)
-        for rows in labelled(await inference.infer(call), card):
-            _refuse_unsorted(rows, card)
+    with inference.canvas(card, 1) as empty:
+        empty[:] = card.geometry.pad_value
+        for images in sorted({1, card.max_batch}):
+            batch = np.broadcast_to(empty, (images, *empty.shape[1:]))
+            for rows in labelled(await inference.infer(Call(card, batch, WARM_UP_TIMEOUT_S)), card):
+                _refuse_unsorted(rows, card)
 
 
 def _refuse_unsorted(rows: Candidates, card: Card) -> None:

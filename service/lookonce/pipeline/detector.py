@@ -11,7 +11,7 @@ import numpy as np
 
 from lookonce.card import Card
 from lookonce.errors import ImageTooLarge, InvalidOptions, ServiceError
-from lookonce.inference.port import Call, Candidates, Images, Inference
+from lookonce.inference.port import Call, Candidates, Canvas, Images, Inference
 from lookonce.pipeline.admission import Admission
 from lookonce.pipeline.catalogue import Catalogue
 from lookonce.pipeline.deadline import in_time
@@ -58,12 +58,14 @@ class Detector:
 
     async def _look(self, request: Request, card: Card, to_seen: Callable[..., list[Seen]]) -> Answer:
         begun = time.perf_counter()
-        async with self.workers.place() as place, self.inference.canvas(card, len(request.pictures)) as canvas:
-            prepared = await self._prepare(request, canvas, card)
-            place.give_up()
-            good = [each for each in prepared if isinstance(each, Prepared)]
-            asked = time.perf_counter()
-            candidates = labelled(await self._infer(request, card, _good_rows(canvas, prepared)), card)
+        async with self.workers.place() as place:
+            canvas = self.inference.canvas(card, len(request.pictures))
+            with canvas as images:
+                prepared = await self._prepare(request, canvas, card)
+                place.give_up()
+                good = [each for each in prepared if isinstance(each, Prepared)]
+                asked = time.perf_counter()
+                candidates = labelled(await self._infer(request, card, _good_rows(images, prepared)), card)
         answered = time.perf_counter()
         seen = await self._finish(candidates, partial(to_seen, candidates, good))
         ended = time.perf_counter()
@@ -75,10 +77,10 @@ class Detector:
         scored = int(np.count_nonzero(candidates[..., 4]))
         return to_seen() if scored <= FEW_ROWS else await self.workers.run(to_seen)
 
-    async def _prepare(self, request: Request, canvas: Images, card: Card) -> list[Prepared | ServiceError]:
-        jobs = zip(request.pictures, canvas, strict=True)
+    async def _prepare(self, request: Request, canvas: Canvas, card: Card) -> list[Prepared | ServiceError]:
+        jobs = zip(request.pictures, canvas.images, strict=True)
         how = Preparing(card.geometry, self.bounds)
-        return await _together(self.workers.run(prepared_or_refused, *job, how) for job in jobs)
+        return await _together(self.workers.run(prepared_or_refused, *job, how, on=canvas) for job in jobs)
 
     async def _infer(self, request: Request, card: Card, tensor: Images) -> Candidates:
         """As many calls as the model's largest batch makes of it; none where no picture was good."""

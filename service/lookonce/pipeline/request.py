@@ -1,6 +1,7 @@
 """What is asked of the detector, and what it answers."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -97,7 +98,7 @@ class Answer:
         """The result of a request with one picture; raises what was wrong with it."""
         (result,) = self.results
         if isinstance(result, ServiceError):
-            raise result
+            raise copy(result)  # which, raised itself, would remember who holds it, and so keep itself alive
         return result
 
 

@@ -76,7 +76,13 @@ def prepared_or_refused(picture: Picture | ServiceError, canvas: ImageRGB, how: 
     try:
         return prepare(picture, canvas, how)
     except ServiceError as error:
-        return error
+        return _alone(error)
+
+
+def _alone(error: ServiceError) -> ServiceError:
+    """Without what led to it, which would hold on to the picture after its refusal."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def labelled(candidates: Candidates, card: Card) -> Candidates:

@@ -4,14 +4,17 @@ import asyncio
 import math
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, Final, TypeVar
 
 import cv2
 
 from lookonce.errors import Draining
+from lookonce.inference.port import Canvas
 
 T = TypeVar("T")
 AHEAD: Final = 2
@@ -26,38 +29,87 @@ class Workers:
 
     So no more pictures are unpacked at once than there are threads, whatever becomes of those who sent them.
     0 threads: one for each CPU. OpenCV's own stay out of it, for there is a picture on every core; its words too.
+    Threads of concurrent.futures would have to take the interpreter's lock oftener, which costs 3% of a request.
     """
 
     def __init__(self, threads: int = 0) -> None:
         cv2.setNumThreads(1)
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         self.count = threads or cpus()
-        self._threads = ThreadPoolExecutor(self.count, "pictures")
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._is_closed = False
         self._free = asyncio.Semaphore(self.count)
         self._places = asyncio.Semaphore(self.count + AHEAD)
+        for number in range(self.count):
+            Thread(target=_labour, args=(self._jobs,), name=f"pictures {number}", daemon=True).start()
 
     def place(self) -> "Place":
         """In the line before the threads, for a whole request: who is further behind takes no memory for pixels yet."""
         return Place(self._places)
 
-    async def run(self, work: Callable[..., T], *given: object) -> T:
-        """The outcome of `work`. What has begun cannot be stopped: whoever is cancelled goes when it has ended.
+    async def run(self, work: Callable[..., T], *given: object, on: Canvas | None = None) -> T:
+        """The outcome of `work`. Whoever is cancelled goes at once; what has begun cannot be stopped.
 
-        So nobody's memory is written to after it was given back.
+        It keeps its thread, and the canvas that it draws `on`, until it has ended.
         """
-        async with self._free:
-            try:
-                working = asyncio.get_running_loop().run_in_executor(self._threads, work, *given)
-            except RuntimeError as error:
-                raise Draining("this gateway has shut down; ask again and another one will answer.") from error
-            try:
-                return await asyncio.shield(working)
-            except asyncio.CancelledError:
-                await _ended(working)
-                raise
+        await self._free.acquire()
+        if self._is_closed:
+            self._free.release()
+            raise Draining("this gateway has shut down; ask again and another one will answer.")
+        if on is not None:
+            on.hold()
+        job = Job(partial(work, *given), partial(self._end, on))
+        self._jobs.put(job)
+        outcome: T = await job.outcome
+        return outcome
+
+    def _end(self, canvas: Canvas | None) -> None:
+        self._free.release()
+        if canvas is not None:
+            canvas.let_go()
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """What has begun is finished."""
+        self._is_closed = True
+        for _ in range(self.count):
+            self._jobs.put(None)
+
+
+class Job:
+    """Something to do on a thread, for the loop it was made in, where `end` is called after it."""
+
+    __slots__ = ("_end", "_loop", "_work", "outcome")
+
+    def __init__(self, work: Callable[[], object], end: Callable[[], None]) -> None:
+        self._work, self._end = work, end
+        self._loop = asyncio.get_running_loop()
+        self.outcome: asyncio.Future[Any] = self._loop.create_future()
+
+    def do(self) -> None:
+        """On the thread."""
+        outcome: object = None
+        error: BaseException | None = None
+        try:
+            outcome = self._work()
+        except BaseException as raised:  # noqa: BLE001  whatever it is, who waits is told
+            error = raised
+        with suppress(RuntimeError):  # the loop has been closed: nobody waits
+            self._loop.call_soon_threadsafe(self._settle, outcome, error)
+
+    def _settle(self, outcome: object, error: BaseException | None) -> None:
+        self._end()
+        if self.outcome.done():
+            return
+        if error is None:
+            self.outcome.set_result(outcome)
+        else:
+            self.outcome.set_exception(error)
+
+
+def _labour(jobs: "SimpleQueue[Job | None]") -> None:
+    while (job := jobs.get()) is not None:
+        job.do()
+        del job  # else its picture would stay until the next one comes
 
 
 class Place:
@@ -78,15 +130,6 @@ class Place:
         if self._is_held:
             self._is_held = False
             self._places.release()
-
-
-async def _ended(working: asyncio.Future[Any]) -> None:
-    """However often the one who waits is cancelled, and whatever comes of it."""
-    while not working.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait((working,))
-    if not working.cancelled():
-        working.exception()
 
 
 def cpus() -> int:

@@ -1,7 +1,5 @@
 """The memory that pictures take as they come: counted for all callers together, until each request has ended."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,14 +15,8 @@ class Scales:
     most_bytes: int = 512 * 2**20
     held_bytes: int = 0
 
-    @contextmanager
-    def load(self) -> Iterator["Load"]:
-        """What one request holds; nothing in the end."""
-        load = Load(self)
-        try:
-            yield load
-        finally:
-            self.held_bytes -= load.size_bytes
+    def load(self) -> "Load":
+        return Load(self)
 
     def refuse_when_full(self, size_bytes: int) -> None:
         if self.held_bytes + size_bytes > self.most_bytes:
@@ -36,8 +28,17 @@ class Scales:
 
 @dataclass(slots=True)
 class Load:
+    """What one request holds; nothing in the end."""
+
     scales: Scales
     size_bytes: int = 0
+
+    def __enter__(self) -> "Load":
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self.scales.held_bytes -= self.size_bytes
+        self.size_bytes = 0
 
     def add(self, size_bytes: int) -> None:
         """Raises Overloaded. One that is more than all there may be is all of it, and has room when it is alone."""

@@ -1,8 +1,13 @@
 """Box arithmetic on arrays of shape [..., 4]."""
 
+from typing import TypeAlias
+
 import numpy as np
+from numpy.typing import NDArray
 
 from lookonce.vision.letterbox import Boxes
+
+Indices: TypeAlias = NDArray[np.intp]
 
 
 def cxcywh_to_xyxy(boxes_cxcywh: Boxes) -> Boxes:
@@ -21,6 +26,18 @@ def iou_matrix(first_xyxy: Boxes, second_xyxy: Boxes) -> Boxes:
     shared = _shared_side(first[0::2], second[0::2])
     shared *= _shared_side(first[1::2], second[1::2])
     union = np.add.outer(area(first_xyxy), area(second_xyxy))
+    union -= shared
+    overlap: Boxes = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return overlap
+
+
+def iou_of_pairs(boxes_xyxy: Boxes, first: Indices, second: Indices) -> Boxes:
+    """Overlap of the boxes `first` and `second` point to, pair by pair: what `iou_matrix` says of them, to the bit."""
+    left, top, right, bottom = np.ascontiguousarray(boxes_xyxy.T)
+    shared = np.maximum(np.minimum(right[first], right[second]) - np.maximum(left[first], left[second]), 0)
+    shared *= np.maximum(np.minimum(bottom[first], bottom[second]) - np.maximum(top[first], top[second]), 0)
+    areas = area(boxes_xyxy)
+    union = areas[first] + areas[second]
     union -= shared
     overlap: Boxes = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return overlap

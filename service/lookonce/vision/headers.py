@@ -40,6 +40,7 @@ LONGEST_SIDES: Mapping[Kind, int] = {
 class Header:
     """`width` and `height` as stored; `orientation` is EXIF's, 1 to 8; `many_scans`: a JPEG that comes in passes.
 
+    `has_ink`: a JPEG of four colours, which is decoded to those first.
     `pixel_bytes`: the memory that a pixel takes while it is decoded, beside that of the file.
     """
 
@@ -48,6 +49,7 @@ class Header:
     height: int
     orientation: int = 1
     many_scans: bool = False
+    has_ink: bool = False
     pixel_bytes: int = PLAIN_PIXEL_BYTES
 
     @property
@@ -93,9 +95,17 @@ def refuse_larger(header: Header, max_pixels: int) -> None:
 def jpeg(data: Data) -> Header:
     """Of one in passes all coefficients are kept; CMYK is decoded as such first."""
     facts = read_jpeg(data)
-    pixel_bytes = 3 + facts.coefficient_bytes + (4 if facts.components == 4 else 0)
-    size_wh = facts.width, facts.height
-    return Header(Kind.JPEG, *size_wh, facts.orientation, facts.many_scans, max(PLAIN_PIXEL_BYTES, pixel_bytes))
+    has_ink = facts.components == 4
+    pixel_bytes = 3 + facts.coefficient_bytes + (4 if has_ink else 0)
+    return Header(
+        Kind.JPEG,
+        facts.width,
+        facts.height,
+        facts.orientation,
+        facts.many_scans,
+        has_ink,
+        max(PLAIN_PIXEL_BYTES, pixel_bytes),
+    )
 
 
 def png(data: Data) -> Header:

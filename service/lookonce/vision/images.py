@@ -27,6 +27,8 @@ END_OF_JPEG = b"\xff\xd9"
 HARMLESS = "extraneous bytes before marker", "Invalid SOS parameters for sequential"
 # What simplejpeg says where it has no name for how the colours are sampled, and so decodes nothing.
 UNNAMED_SAMPLING = "subsampling level"
+# What it says, before it decodes, of a picture that is larger than the room it is given.
+NO_ROOM = "buffer is too small"
 
 
 def decode(data: Data, header: Header) -> ImageRGB:
@@ -53,17 +55,18 @@ def encode_png(image: ImageRGB) -> bytes:
 
 def jpeg_to_rgb(data: Data, header: Header, room: ImageRGB | None = None) -> Pixels:
     """In `room` where there is some, which may be of a smaller size."""
-    refuse_other_size(data, header)
-    if header.many_scans:
-        refuse_many_scans(data, header)
-    return by_libjpeg(data, header, room, strict=True)
-
-
-def by_libjpeg(data: Data, header: Header, room: ImageRGB | None, *, strict: bool) -> Pixels:
-    """Into room of the judged size and no more; `strict`: as long as libjpeg has nothing to say of it."""
     whole = header.height, header.width, 3
     into = np.empty(whole, np.uint8) if room is None else room
-    height, width = (0, 0) if into.shape == whole else into.shape[:2]
+    if header.many_scans or header.has_ink or into.shape != whole:
+        refuse_other_size(data, header)
+    if header.many_scans:
+        refuse_many_scans(data, header)
+    return by_libjpeg(data, header, into, strict=True)
+
+
+def by_libjpeg(data: Data, header: Header, into: ImageRGB, *, strict: bool) -> Pixels:
+    """Into room of the judged size and no more; `strict`: as long as libjpeg has nothing to say of it."""
+    height, width = (0, 0) if into.shape[:2] == (header.height, header.width) else into.shape[:2]
     try:
         decoded: Pixels = simplejpeg.decode_jpeg(
             data, "RGB", min_height=height, min_width=width, buffer=into.reshape(-1), strict=strict
@@ -75,12 +78,12 @@ def by_libjpeg(data: Data, header: Header, room: ImageRGB | None, *, strict: boo
             return by_libjpeg(data, header, into, strict=False)
         if strict and not header.many_scans and bytes(data[-2:]) != END_OF_JPEG:
             return by_libjpeg(bytes(data).removesuffix(END_OF_JPEG[:1]) + END_OF_JPEG, header, into, strict=True)
-        raise damaged(Kind.JPEG) from error
+        raise (another_size if NO_ROOM in str(error) else damaged)(Kind.JPEG) from error
     return decoded
 
 
 def refuse_other_size(data: Data, header: Header) -> None:
-    """A decoder makes room by its own reading of the header, so that must be ours before it is let loose."""
+    """Where the decoder makes room by its own reading of the header, that must be ours before it is let loose."""
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=False)
     except KeyError:  # Its colours have no name there: they are no reason to refuse it.

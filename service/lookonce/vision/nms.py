@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.vision.boxes import iou_matrix
+from lookonce.vision.boxes import Indices, iou_matrix, iou_of_pairs
 from lookonce.vision.letterbox import Boxes
 
 SIGMA = 0.5
@@ -44,15 +44,21 @@ def suppress(candidates: Boxes, rule: Suppression) -> Boxes:
 
 def greedy(rows: Boxes, rule: Suppression) -> NDArray[np.intp]:
     """Indices of the rows kept, best first. Row order breaks ties."""
-    overlaps = iou_matrix(rows[:, :4], rows[:, :4]) > rule.iou
-    if not rule.class_agnostic:
-        overlaps &= rows[:, None, 5] == rows[None, :, 5]
-    np.fill_diagonal(overlaps, val=False)
+    better, worse = _rivals(rows, rule)
+    overlapping = iou_of_pairs(rows[:, :4], better, worse) > rule.iou
     alive = np.ones(len(rows), bool)
-    for index in np.flatnonzero(overlaps.any(axis=1)):
-        if alive[index]:
-            alive[overlaps[index]] = False
+    for one, other in zip(better[overlapping].tolist(), worse[overlapping].tolist(), strict=True):
+        if alive[one]:
+            alive[other] = False
     return np.flatnonzero(alive)
+
+
+def _rivals(rows: Boxes, rule: Suppression) -> tuple[Indices, Indices]:
+    """Every pair of rows of which the first may suppress the second, in the order of the first."""
+    if rule.class_agnostic:
+        return np.triu_indices(len(rows), 1)
+    better, worse = np.nonzero(np.triu(rows[:, None, 5] == rows[:, 5], 1))
+    return better, worse
 
 
 def faded(rows: Boxes, rule: Suppression) -> Boxes:

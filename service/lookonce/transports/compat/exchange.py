@@ -1,11 +1,10 @@
 """One request on another service's route: its key, its body, its answer, and its error in that service's words."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 import orjson
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,6 +14,7 @@ from lookonce.errors import InvalidOptions, ServiceError
 from lookonce.pipeline import request as pipeline
 from lookonce.pipeline.request import Answer, Options, Picture
 from lookonce.transports.credentials import key_from_headers, key_from_query, the_one_key
+from lookonce.transports.http.bare import Bare
 from lookonce.transports.http.documents import ALWAYS, BINARY, REFUSALS, RETRY, SECURITY, refusals
 from lookonce.transports.http.entrance import turn
 from lookonce.transports.http.gone import unless_gone
@@ -152,22 +152,17 @@ Shape: TypeAlias = Callable[[str], Json]
 """A sentence about what was wrong as a service's clients read it."""
 
 
-def speaking(shape: Shape) -> type[APIRoute]:
+def speaking(shape: Shape) -> type[Bare]:
     """Routes whose errors have that shape, with our status and headers."""
 
-    class Speaking(APIRoute):
-        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-            handle = super().get_route_handler()
-
-            async def handle_or_tell(request: Request) -> Response:
-                try:
-                    return await handle(request)
-                except ServiceError as error:
-                    request.state.facts["code"] = code_of(error)
-                    body = orjson.dumps(shape(message_of(error)))
-                    return Response(body, status_of(error).http, headers_of(error), JSON)
-
-            return handle_or_tell
+    class Speaking(Bare):
+        async def answer(self, request: Request) -> Response:
+            try:
+                return await super().answer(request)
+            except ServiceError as error:
+                request.state.facts["code"] = code_of(error)
+                body = orjson.dumps(shape(message_of(error)))
+                return Response(body, status_of(error).http, headers_of(error), JSON)
 
     return Speaking
 

@@ -74,7 +74,7 @@ class Registry:
     service: Service
     reading: Reading
 
-    async def info(self) -> Response:
+    async def info(self, _request: Request) -> Response:
         """Who serves, as Roboflow's inference server says it; the client shows no key here."""
         uuid = str(uuid5(NAMESPACE_URL, "lookonce"))
         return Response(

@@ -3,31 +3,31 @@
 from typing import Final
 
 import orjson
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import Response
 
+from lookonce.transports.http.bare import Bare
 from lookonce.transports.http.documents import LIVE, READY
 from lookonce.transports.service import Service
 
 JSON: Final = "application/json"
 
 
-def admin_app(service: Service, registry: CollectorRegistry) -> FastAPI:
-    app = FastAPI(openapi_url=None)
-    app.include_router(probes(service))
-    app.include_router(metrics(registry))
-    return app
+def admin_app(service: Service, registry: CollectorRegistry) -> Starlette:
+    return Starlette(routes=[*probes(service).routes, *metrics(registry).routes])
 
 
 def probes(service: Service) -> APIRouter:
-    routes = APIRouter()
+    routes = APIRouter(route_class=Bare)
 
-    async def live() -> Response:
+    async def live(_request: Request) -> Response:
         """Whether the process is alive; it is, whatever its models do."""
         return Response(b'{"status":"live"}', media_type=JSON)
 
-    async def ready() -> Response:
+    async def ready(_request: Request) -> Response:
         """Whether requests may be sent here, and if not, why."""
         reasons = dict(service.reasons)
         body = {"status": "not-ready" if reasons else "ready", "reasons": reasons}
@@ -39,9 +39,9 @@ def probes(service: Service) -> APIRouter:
 
 
 def metrics(registry: CollectorRegistry) -> APIRouter:
-    routes = APIRouter()
+    routes = APIRouter(route_class=Bare)
 
-    async def tell() -> Response:
+    async def tell(_request: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     routes.add_api_route("/metrics", tell, include_in_schema=False)

@@ -4,12 +4,10 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from fastapi import FastAPI
-from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lookonce.transports.http.annotated import JPEG, PNG, STYLES
@@ -238,13 +236,9 @@ class Documented(FastAPI):
     """FastAPI, whose document also holds the bodies that no route function declares, and whose rim is ours."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Ours, and what FastAPI's routes cannot do without: of limits and error pages we have our own."""
-        needed = [
-            Middleware(ExceptionMiddleware, handlers=self.exception_handlers),
-            Middleware(AsyncExitStackMiddleware),
-        ]
-        app: ASGIApp = self.router
-        for layer, args, options in reversed([*self.user_middleware, *needed]):
+        """Ours alone: of limits, error pages and what is injected into functions FastAPI brings more than we use."""
+        app: ASGIApp = Router(self.routes, redirect_slashes=False)
+        for layer, args, options in reversed(self.user_middleware):
             app = layer(app, *args, **options)
         return app
 

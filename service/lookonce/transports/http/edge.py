@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lookonce.transports.http.heads import text
-from lookonce.transports.http.problems import GONE, refusal
+from lookonce.transports.http.problems import GONE, answer_to, refuse_bug
 from lookonce.transports.service import request_id_from
 
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
@@ -81,7 +81,10 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Mishaps:
-    """A bug is told to the log; to the caller only that it is one. It stands inside of what lets pages read answers."""
+    """Every error becomes an answer; of a bug the log is told what, and the caller only that it is one.
+
+    It stands inside of what lets pages read answers.
+    """
 
     app: ASGIApp
     log: structlog.stdlib.BoundLogger
@@ -91,11 +94,13 @@ class Mishaps:
             return await self.app(scope, receive, send)
         try:
             return await self.app(scope, receive, send)
-        except Exception as bug:
-            self.log.exception("bug", request_id=scope["state"]["request_id"])
+        except Exception as error:
+            answer = answer_to(error)
+            if answer is refuse_bug:
+                self.log.exception("bug", request_id=scope["state"]["request_id"])
             if "status" in scope["state"]:
                 raise
-            return await refusal(Request(scope), bug)(scope, receive, send)
+            return await answer(Request(scope), error)(scope, receive, send)
 
 
 def route_of(scope: Scope) -> str:

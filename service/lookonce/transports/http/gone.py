@@ -21,7 +21,7 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T:
     try:
         return await work
     except asyncio.CancelledError:
-        if watch.saw_leave and watch.task.uncancel() == 0:
+        if watch.saw_leave and watch.task.cancelling() == 1:
             raise CallerGone("the caller hung up before it was answered.") from None
         raise
     finally:
@@ -39,9 +39,12 @@ class Watch:
         self._timer = asyncio.get_running_loop().call_later(AWHILE_S, self._look)
 
     def end(self) -> None:
+        """What it has cancelled is taken back, whatever became of that."""
         self._timer.cancel()
         if self._looking is not None:
             self._looking.cancel()
+        if self.saw_leave:
+            self.task.uncancel()
 
     def _look(self) -> None:
         self._looking = asyncio.ensure_future(self._wait())

@@ -10,7 +10,10 @@ from typing import Any, Final
 
 import orjson
 from fastapi import APIRouter, FastAPI
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+
+from lookonce.transports.http.bare import Bare
 
 Json = dict[str, Any]
 STYLE: Final = """
@@ -31,13 +34,13 @@ POLICY: Final = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri
 
 def manual(app: FastAPI) -> APIRouter:
     """The document for people and for machines."""
-    routes = APIRouter()
+    routes = APIRouter(route_class=Bare)
 
-    async def read() -> Response:
+    async def read(_request: Request) -> Response:
         headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"}
         return HTMLResponse(page(app.openapi()), headers=headers)
 
-    async def parse() -> Response:
+    async def parse(_request: Request) -> Response:
         return Response(orjson.dumps(app.openapi()), media_type="application/json")
 
     routes.add_api_route("/docs", read, include_in_schema=False)

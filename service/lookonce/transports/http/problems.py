@@ -1,9 +1,9 @@
 """Every error of an HTTP request as the answer that its caller reads: RFC 9457 problem details."""
 
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -20,8 +20,8 @@ GONE: Final = 499
 """What access logs call a caller who hung up; nobody reads that answer."""
 
 
-def refusal(request: Request, error: BaseException) -> Response:
-    """The answer to an error of ours, or to a bug."""
+def refuse(request: Request, error: BaseException) -> Response:
+    """The answer to an error of ours."""
     return _problem(request, problem(error, request.state.request_id), headers_of(error))
 
 
@@ -32,11 +32,11 @@ def headers_of(error: BaseException) -> dict[str, str]:
     return headers | ({"WWW-Authenticate": 'Bearer realm="lookonce"'} if isinstance(error, Unauthenticated) else {})
 
 
-async def refuse(request: Request, error: Exception) -> Response:
-    return refusal(request, error)
+def refuse_bug(request: Request, error: BaseException) -> Response:
+    return refuse(request, error)
 
 
-async def refuse_route(request: Request, error: Exception) -> Response:
+def refuse_route(request: Request, error: BaseException) -> Response:
     """A path that nothing is at, or a method that it does not take."""
     assert isinstance(error, HTTPException)  # noqa: S101
     headers = dict(error.headers or {})
@@ -62,17 +62,23 @@ def _refused_route(asked: HTTPConnection, status: HTTPStatus, headers: dict[str,
     return _problem(asked, body, headers)
 
 
-async def leave_alone(request: Request, _error: Exception) -> Response:
+def leave_alone(request: Request, _error: BaseException) -> Response:
     request.state.facts["code"] = "caller-gone"
     return Response(status_code=GONE)
 
 
-ANSWERS: Final[dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]]] = {
+Answering: TypeAlias = Callable[[Request, BaseException], Response]
+ANSWERS: Final[dict[type[Exception], Answering]] = {
     ServiceError: refuse,
     CallerGone: leave_alone,
     HTTPException: refuse_route,
 }
-"""Each kind of exception with what answers it. Everything else is a bug, which the edge logs."""
+"""Each kind of exception with what answers it. Everything else is a bug."""
+
+
+def answer_to(error: Exception) -> Answering:
+    return next((answer for kind, answer in ANSWERS.items() if isinstance(error, kind)), refuse_bug)
+
 
 _WORDS: Final = {
     HTTPStatus.NOT_FOUND: "there is nothing at this path; GET /docs tells what there is.",

@@ -13,7 +13,7 @@ from lookonce.transports.http.edge import Edge, Mishaps
 from lookonce.transports.http.lingering import Lingering
 from lookonce.transports.http.loopback import KnownPages
 from lookonce.transports.http.manual import manual
-from lookonce.transports.http.problems import ANSWERS, refuse_stream
+from lookonce.transports.http.problems import refuse_stream
 from lookonce.transports.http.watching import watch
 from lookonce.transports.service import Service
 from lookonce.transports.weighing import Weighing
@@ -38,7 +38,7 @@ def public_app(
     shown: Shown = Shown(),
 ) -> FastAPI:
     """`routers` hold the API, `routes` what else stands on the port: streams and pages."""
-    app = Documented(openapi_url=None, redirect_slashes=False, exception_handlers=dict(ANSWERS))
+    app = Documented(openapi_url=None)
     for router in (*routers, probes(service), manual(app), *([metrics(registry)] if shown.metrics else [])):
         app.router.routes.extend(router.routes)
     app.router.routes.extend([*routes, WebSocketRoute("/{path:path}", refuse_stream)])

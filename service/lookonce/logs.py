@@ -1,5 +1,6 @@
 """Log lines on stderr: JSON for machines, text for people."""
 
+import json
 import logging
 import sys
 from collections.abc import Mapping
@@ -7,8 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TextIO
 
+import orjson
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 LEVELS: Final[Mapping[str, int]] = {
     "debug": logging.DEBUG,
@@ -16,8 +18,18 @@ LEVELS: Final[Mapping[str, int]] = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
+
+
+def in_json(_logger: object, _method: str, event: EventDict) -> str:
+    """As fast as it can be had; what orjson refuses, half a surrogate pair say, is written by Python."""
+    try:
+        return orjson.dumps(event, default=repr).decode()
+    except orjson.JSONEncodeError:
+        return json.dumps(event, default=repr)
+
+
 FORMS: Final[Mapping[str, tuple[Processor, ...]]] = {
-    "json": (structlog.processors.format_exc_info, structlog.processors.JSONRenderer()),
+    "json": (structlog.processors.format_exc_info, in_json),
     "text": (
         structlog.dev.ConsoleRenderer(
             colors=False, pad_event_to=0, sort_keys=False, exception_formatter=structlog.dev.plain_traceback

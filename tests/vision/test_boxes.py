@@ -72,4 +72,4 @@ def test_overlap_is_symmetric_and_between_0_and_1(boxes: list[tuple[float, float
 def test_pairs_overlap_as_the_matrix_says_to_the_bit(boxes: list[tuple[float, ...]]) -> None:
     xyxy = array(boxes)
     first, second = np.indices((len(xyxy), len(xyxy))).reshape(2, -1)
-    np.testing.assert_array_equal(iou_of_pairs(xyxy, first, second), iou_matrix(xyxy, xyxy).ravel())
+    np.testing.assert_array_equal(iou_of_pairs(xyxy[first], xyxy[second]), iou_matrix(xyxy, xyxy).ravel())

@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,11 +17,11 @@ from lookonce.pipeline.catalogue import Catalogue
 from lookonce.pipeline.deadline import in_time
 from lookonce.pipeline.request import Answer, Request, Seen, Timings
 from lookonce.pipeline.rule import rule_of
-from lookonce.pipeline.stages import Bounds, Prepared, Preparing, finish, labelled, prepared_or_refused
+from lookonce.pipeline.stages import Bounds, Prepared, Preparing, finish, is_short, labelled, prepared_or_refused
 from lookonce.pipeline.workers import Workers
+from lookonce.vision.nms import Suppression
 
 T = TypeVar("T")
-FEW_ROWS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,11 @@ class Detector:
         card = self.catalogue.model(request.model).card(request.version)
         rule = rule_of(request.options, card)
         self.refuse_too_many(len(request.pictures))
-        to_seen = partial(finish, rule=rule, normalized=request.options.normalized)
         async with (
             in_time(request.until),
             self.admission.room_for(len(request.pictures), patient=request.patient),
         ):
-            return await self._look(request, card, to_seen)
+            return await self._look(request, card, rule)
 
     def refuse_too_many(self, images: int) -> None:
         if images == 0:
@@ -56,7 +55,7 @@ class Detector:
         self.workers.close()
         await self.inference.close()
 
-    async def _look(self, request: Request, card: Card, to_seen: Callable[..., list[Seen]]) -> Answer:
+    async def _look(self, request: Request, card: Card, rule: Suppression) -> Answer:
         begun = time.perf_counter()
         async with self.workers.place() as place:
             canvas = self.inference.canvas(card, len(request.pictures))
@@ -67,15 +66,11 @@ class Detector:
                 asked = time.perf_counter()
                 candidates = labelled(await self._infer(request, card, _good_rows(images, prepared)), card)
         answered = time.perf_counter()
-        seen = await self._finish(candidates, partial(to_seen, candidates, good))
+        to_seen = partial(finish, candidates, good, rule, normalized=request.options.normalized)
+        seen = to_seen() if is_short(candidates, rule) else await self.workers.run(to_seen)
         ended = time.perf_counter()
         timings = _timings(good, answered - asked, ended - answered, ended - begun)
         return Answer(card, _in_place(prepared, seen), timings)
-
-    async def _finish(self, candidates: Candidates, to_seen: Callable[[], list[Seen]]) -> list[Seen]:
-        """At once where there is little to do: a thread costs more than that."""
-        scored = int(np.count_nonzero(candidates[..., 4]))
-        return to_seen() if scored <= FEW_ROWS else await self.workers.run(to_seen)
 
     async def _prepare(self, request: Request, canvas: Canvas, card: Card) -> list[Prepared | ServiceError]:
         jobs = zip(request.pictures, canvas.images, strict=True)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from lookonce.vision.fitting import decode_for
 from lookonce.vision.headers import Header, read_header, refuse_larger
 from lookonce.vision.letterbox import Boxes, Geometry, ImageRGB, Placement, draw_onto, pad, place, restore, window_of
 from lookonce.vision.nms import Suppression, suppress
+
+FEW_ROWS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,11 @@ def labelled(candidates: Candidates, card: Card) -> Candidates:
             f"model {card.name} version {card.version} found a class that its card has no label for; import it again."
         )
     return candidates
+
+
+def is_short(candidates: Candidates, rule: Suppression) -> bool:
+    """Whether to finish them takes less than to hand them to a thread."""
+    return not rule.soft and int(np.count_nonzero(candidates[..., 4] >= rule.confidence)) <= FEW_ROWS
 
 
 def finish(candidates: Candidates, prepared: Sequence[Prepared], rule: Suppression, *, normalized: bool) -> list[Seen]:

@@ -1,13 +1,8 @@
 """Box arithmetic on arrays of shape [..., 4]."""
 
-from typing import TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
 
 from lookonce.vision.letterbox import Boxes
-
-Indices: TypeAlias = NDArray[np.intp]
 
 
 def cxcywh_to_xyxy(boxes_cxcywh: Boxes) -> Boxes:
@@ -31,13 +26,13 @@ def iou_matrix(first_xyxy: Boxes, second_xyxy: Boxes) -> Boxes:
     return overlap
 
 
-def iou_of_pairs(boxes_xyxy: Boxes, first: Indices, second: Indices) -> Boxes:
-    """Overlap of the boxes `first` and `second` point to, pair by pair: what `iou_matrix` says of them, to the bit."""
-    left, top, right, bottom = np.ascontiguousarray(boxes_xyxy.T)
-    shared = np.maximum(np.minimum(right[first], right[second]) - np.maximum(left[first], left[second]), 0)
-    shared *= np.maximum(np.minimum(bottom[first], bottom[second]) - np.maximum(top[first], top[second]), 0)
-    areas = area(boxes_xyxy)
-    union = areas[first] + areas[second]
+def iou_of_pairs(first_xyxy: Boxes, second_xyxy: Boxes) -> Boxes:
+    """Overlap of each box of `first` [P,4] with the one of `second` beside it: what `iou_matrix` says, to the bit."""
+    sides = np.minimum(first_xyxy[:, 2:], second_xyxy[:, 2:])
+    sides -= np.maximum(first_xyxy[:, :2], second_xyxy[:, :2])
+    np.maximum(sides, 0, out=sides)
+    shared = sides[:, 0] * sides[:, 1]
+    union = area(first_xyxy) + area(second_xyxy)
     union -= shared
     overlap: Boxes = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return overlap

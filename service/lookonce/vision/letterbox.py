@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import TypeAlias
 
 import cv2
@@ -90,9 +91,17 @@ def pad(canvas: ImageRGB, placement: Placement, value: int) -> None:
 
 def restore(boxes_xyxy: Boxes, placement: Placement) -> Boxes:
     """Boxes in network-input pixels, back in the source picture's pixels and clipped to it."""
+    scale, offset, limit = _way_home(placement)
+    boxes: Boxes = boxes_xyxy - offset
+    boxes /= scale
+    np.maximum(boxes, 0, out=boxes)
+    np.minimum(boxes, limit, out=boxes)
+    return boxes
+
+
+@lru_cache(1024)
+def _way_home(placement: Placement) -> tuple[Boxes, Boxes, Boxes]:
     width, height = placement.source_wh
     scale = np.array([placement.size_wh[0] / width, placement.size_wh[1] / height] * 2, np.float32)
     offset = np.array([placement.left, placement.top] * 2, np.float32)
-    limit = np.array([width, height] * 2, np.float32)
-    clipped: Boxes = np.minimum(np.maximum((boxes_xyxy - offset) / scale, np.float32(0)), limit)
-    return clipped
+    return scale, offset, np.array([width, height] * 2, np.float32)

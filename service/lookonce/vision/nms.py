@@ -1,11 +1,12 @@
 """Non-maximum suppression over one picture's candidates."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.vision.boxes import Indices, iou_matrix, iou_of_pairs
+from lookonce.vision.boxes import iou_matrix, iou_of_pairs
 from lookonce.vision.letterbox import Boxes
 
 SIGMA = 0.5
@@ -34,7 +35,7 @@ def suppress(candidates: Boxes, rule: Suppression) -> Boxes:
     wanted = np.isfinite(likely).all(axis=1) & (likely[:, 5] >= 0)
     if rule.classes:
         wanted &= np.isin(likely[:, 5], rule.classes)
-    confident = likely[wanted]
+    confident = likely if wanted.all() else likely[wanted]
     if not rule.needed or len(confident) < 2:
         return confident[: rule.max_detections]
     if rule.soft:
@@ -45,7 +46,8 @@ def suppress(candidates: Boxes, rule: Suppression) -> Boxes:
 def greedy(rows: Boxes, rule: Suppression) -> NDArray[np.intp]:
     """Indices of the rows kept, best first. Row order breaks ties."""
     better, worse = _rivals(rows, rule)
-    overlapping = iou_of_pairs(rows[:, :4], better, worse) > rule.iou
+    boxes_xyxy = rows[:, :4]
+    overlapping = iou_of_pairs(boxes_xyxy[better], boxes_xyxy[worse]) > rule.iou
     alive = np.ones(len(rows), bool)
     for one, other in zip(better[overlapping].tolist(), worse[overlapping].tolist(), strict=True):
         if alive[one]:
@@ -53,12 +55,17 @@ def greedy(rows: Boxes, rule: Suppression) -> NDArray[np.intp]:
     return np.flatnonzero(alive)
 
 
-def _rivals(rows: Boxes, rule: Suppression) -> tuple[Indices, Indices]:
+def _rivals(rows: Boxes, rule: Suppression) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Every pair of rows of which the first may suppress the second, in the order of the first."""
-    if rule.class_agnostic:
-        return np.triu_indices(len(rows), 1)
-    better, worse = np.nonzero(np.triu(rows[:, None, 5] == rows[:, 5], 1))
+    later = _later(len(rows))
+    better, worse = np.nonzero(later if rule.class_agnostic else later & (rows[:, None, 5] == rows[:, 5]))
     return better, worse
+
+
+@lru_cache(64)
+def _later(count: int) -> NDArray[np.bool_]:
+    """Of each row which ones come after it, [count,count]."""
+    return np.triu(np.ones((count, count), bool), 1)
 
 
 def faded(rows: Boxes, rule: Suppression) -> Boxes:

@@ -1,6 +1,7 @@
 """HTTP requests counted and timed, by route template and never by what a caller wrote."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 from fastapi import FastAPI
@@ -29,8 +30,14 @@ def _counted(registry: CollectorRegistry) -> Callable[[Info], None]:
         registry=registry,
     )
 
+    @cache
+    def meters(handler: str, method: str, status: str) -> tuple[Counter, Histogram]:
+        """Of one kind of request; there are as many as routes, methods and statuses."""
+        return requests.labels(handler, method, status), seconds.labels(handler, method)
+
     def count(info: Info) -> None:
-        requests.labels(info.modified_handler, info.method, info.modified_status).inc()
-        seconds.labels(info.modified_handler, info.method).observe(info.modified_duration)
+        counted, timed = meters(info.modified_handler, info.method, info.modified_status)
+        counted.inc()
+        timed.observe(info.modified_duration)
 
     return count

@@ -44,3 +44,12 @@ def test_libraries_speak_through_our_lines(capsys: pytest.CaptureFixture[str]) -
     logging.getLogger("uvicorn.error").info("nobody reads this")
     (line,) = map(json.loads, capsys.readouterr().err.splitlines())
     assert (line["event"], line["level"], line["logger"]) == ("this is strange", "warning", "uvicorn.error")
+
+
+@pytest.mark.parametrize("said", ["é", "\x9b2J", "a\u2028b", "\ud800", "\U0001f600"])
+def test_whatever_is_said_a_line_is_plain_ascii_and_one(said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    logger("info", "json").info("request", client=said)
+    line = capsys.readouterr().err
+    assert line.isascii()
+    assert line.count("\n") == 1
+    assert json.loads(line)["client"] == said

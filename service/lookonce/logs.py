@@ -21,11 +21,12 @@ LEVELS: Final[Mapping[str, int]] = {
 
 
 def in_json(_logger: object, _method: str, event: EventDict) -> str:
-    """As fast as it can be had; what orjson refuses, half a surrogate pair say, is written by Python."""
+    """As fast as it can be had. What orjson refuses, and what would not be plain ASCII, is escaped by Python."""
     try:
-        return orjson.dumps(event, default=repr).decode()
+        line = orjson.dumps(event, default=repr, option=orjson.OPT_PASSTHROUGH_DATACLASS).decode()
     except orjson.JSONEncodeError:
         return json.dumps(event, default=repr)
+    return line if line.isascii() else json.dumps(event, default=repr)
 
 
 FORMS: Final[Mapping[str, tuple[Processor, ...]]] = {

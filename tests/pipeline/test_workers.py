@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import os
+import subprocess
+import sys
 import threading
 import weakref
 
@@ -134,3 +136,36 @@ async def test_what_goes_wrong_for_one_who_went_away_is_nobody_s_business() -> N
 
 class Picture:
     def look(self) -> None: ...
+
+
+LEAVES = """
+import asyncio
+import cv2
+import numpy as np
+from lookonce.pipeline.workers import Workers
+
+png = cv2.imencode(".png", np.zeros((1500, 1500, 3), np.uint8))[1]
+
+def work():
+    for _ in range(20):
+        cv2.imdecode(png[:], 1)
+
+async def main():
+    threads = Workers(4)
+    begun = [asyncio.create_task(threads.run(work)) for _ in range(4)]
+    await asyncio.sleep(0.05)
+
+asyncio.run(main())
+"""
+
+
+def test_a_process_that_leaves_in_the_midst_of_a_decode_ends_well() -> None:
+    left = subprocess.run([sys.executable, "-c", LEAVES], capture_output=True, check=False)
+    assert (left.returncode, left.stderr) == (0, b"")
+
+
+async def test_work_that_ends_with_stop_iteration_is_told_too() -> None:
+    threads = Workers(1)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await threads.run(next, iter(()))
+    threads.close()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lookonce.vision import nms
 from lookonce.vision.nms import Suppression, suppress
 
 Row = Sequence[float]
@@ -216,3 +217,15 @@ def test_a_thousand_candidates_are_a_loops_too(*, class_agnostic: bool) -> None:
     rows = np.concatenate([centres - sizes / 2, centres + sizes / 2, scores, labels], axis=1).astype(np.float32)
     rule = Suppression(confidence=0.001, iou=0.3, class_agnostic=class_agnostic, max_detections=250)
     np.testing.assert_array_equal(suppress(rows, rule), array(naive(rows.tolist(), rule)))
+
+
+@pytest.mark.parametrize("agnostic", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 2, 17, 48, 49, 90])
+def test_few_rows_and_many_are_suppressed_alike(count: int, agnostic: bool) -> None:
+    chance = np.random.default_rng(count)
+    corners = chance.integers(0, 60, (count, 2))
+    boxes = np.concatenate([corners, corners + chance.integers(1, 40, (count, 2))], axis=1)
+    scores, classes = np.sort(chance.uniform(0, 1, count))[::-1], chance.integers(0, 3, count)
+    rows = np.column_stack([boxes, scores, classes]).astype(np.float32)
+    rule = nms.Suppression(iou=0.3, class_agnostic=agnostic)
+    np.testing.assert_array_equal(nms._alive_by_pairs(rows, rule), nms._alive_by_rows(rows, rule))

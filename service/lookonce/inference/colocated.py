@@ -61,7 +61,7 @@ class Colocated(Triton):
 
     async def close(self) -> None:
         """Triton keeps memory that it still reads from; what it does not let go of in time, the next gateway has it."""
-        names = [name for name in self._canvases.names if name in self._registered]
+        names = self._canvases.names
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(GOODBYE_S):

@@ -1,6 +1,7 @@
 """The threads that decode: as many as this process may use CPUs, whatever the machine has."""
 
 import asyncio
+import atexit
 import math
 import os
 from collections.abc import Callable
@@ -40,8 +41,13 @@ class Workers:
         self._is_closed = False
         self._free = asyncio.Semaphore(self.count)
         self._places = asyncio.Semaphore(self.count + AHEAD)
-        for number in range(self.count):
-            Thread(target=_labour, args=(self._jobs,), name=f"pictures {number}", daemon=True).start()
+        self._threads = [
+            Thread(target=_labour, args=(self._jobs,), name=f"pictures {number}", daemon=True)
+            for number in range(self.count)
+        ]
+        for thread in self._threads:
+            thread.start()
+        atexit.register(self._wait)
 
     def place(self) -> "Place":
         """In the line before the threads, for a whole request: who is further behind takes no memory for pixels yet."""
@@ -69,10 +75,16 @@ class Workers:
             canvas.let_go()
 
     def close(self) -> None:
-        """What has begun is finished."""
-        self._is_closed = True
-        for _ in range(self.count):
-            self._jobs.put(None)
+        """What has begun is finished, before the process ends: C++ does not bear to be left in the middle."""
+        if not self._is_closed:
+            self._is_closed = True
+            for _ in self._threads:
+                self._jobs.put(None)
+
+    def _wait(self) -> None:
+        self.close()
+        for thread in self._threads:
+            thread.join()
 
 
 class Job:
@@ -91,10 +103,13 @@ class Job:
         error: BaseException | None = None
         try:
             outcome = self._work()
+        except StopIteration as raised:  # which no future can hold
+            error = RuntimeError("the work ended with StopIteration.").with_traceback(raised.__traceback__)
         except BaseException as raised:  # noqa: BLE001  whatever it is, who waits is told
             error = raised
         with suppress(RuntimeError):  # the loop has been closed: nobody waits
             self._loop.call_soon_threadsafe(self._settle, outcome, error)
+        del outcome, error  # else an error and this frame would keep each other, and the picture
 
     def _settle(self, outcome: object, error: BaseException | None) -> None:
         self._end()

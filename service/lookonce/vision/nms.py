@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from lookonce.vision.boxes import iou_matrix, iou_of_pairs
 from lookonce.vision.letterbox import Boxes
 
+FEW_ROWS = 48
 SIGMA = 0.5
 """How soon a soft suppression fades: a score halves at an overlap of about 0.6."""
 
@@ -45,24 +46,35 @@ def suppress(candidates: Boxes, rule: Suppression) -> Boxes:
 
 def greedy(rows: Boxes, rule: Suppression) -> NDArray[np.intp]:
     """Indices of the rows kept, best first. Row order breaks ties."""
-    better, worse = _rivals(rows, rule)
+    return np.flatnonzero(_alive_by_pairs(rows, rule) if len(rows) <= FEW_ROWS else _alive_by_rows(rows, rule))
+
+
+def _alive_by_pairs(rows: Boxes, rule: Suppression) -> NDArray[np.bool_]:
+    """Those of one class alone are compared, which is the sooner way while the pairs are few."""
+    later = _later(len(rows))
+    better, worse = np.nonzero(later if rule.class_agnostic else later & (rows[:, None, 5] == rows[:, 5]))
     boxes_xyxy = rows[:, :4]
     overlapping = iou_of_pairs(boxes_xyxy[better], boxes_xyxy[worse]) > rule.iou
     alive = np.ones(len(rows), bool)
     for one, other in zip(better[overlapping].tolist(), worse[overlapping].tolist(), strict=True):
         if alive[one]:
             alive[other] = False
-    return np.flatnonzero(alive)
+    return alive
 
 
-def _rivals(rows: Boxes, rule: Suppression) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Every pair of rows of which the first may suppress the second, in the order of the first."""
-    later = _later(len(rows))
-    better, worse = np.nonzero(later if rule.class_agnostic else later & (rows[:, None, 5] == rows[:, 5]))
-    return better, worse
+def _alive_by_rows(rows: Boxes, rule: Suppression) -> NDArray[np.bool_]:
+    overlaps = iou_matrix(rows[:, :4], rows[:, :4]) > rule.iou
+    if not rule.class_agnostic:
+        overlaps &= rows[:, None, 5] == rows[:, 5]
+    np.fill_diagonal(overlaps, val=False)
+    alive = np.ones(len(rows), bool)
+    for index in np.flatnonzero(overlaps.any(axis=1)):
+        if alive[index]:
+            alive[overlaps[index]] = False
+    return alive
 
 
-@lru_cache(64)
+@lru_cache(FEW_ROWS + 1)
 def _later(count: int) -> NDArray[np.bool_]:
     """Of each row which ones come after it, [count,count]."""
     return np.triu(np.ones((count, count), bool), 1)

@@ -193,7 +193,7 @@ async def test_whoever_goes_away_at_whatever_moment_all_places_come_back(
         requests[number].cancel()
     ends = await asyncio.gather(*requests, return_exceptions=True)
     assert {type(end) for end in ends} <= {Answer, asyncio.CancelledError}
-    assert (lender.lent, lender.asking) == (0, 0)
+    await until(lambda: (lender.lent, lender.asking) == (0, 0))
     async with busy(threads):
         waiting = asked(MANY)
         await settled()
